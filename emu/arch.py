@@ -1,0 +1,168 @@
+"""The AArch64 facts the emulator needs, from the Arm Architecture Reference Manual (DDI 0487).
+
+Instruction words, PSTATE, syndromes, vector offsets and the affinity fields of MPIDR. Only
+numbers and pure functions: nothing here knows how an instruction is executed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+INSN_SIZE = 4
+WORD_NOP = 0xD503_201F
+WORD_WFI = 0xD503_207F
+WORD_HLT_SEMIHOSTING = 0xD45E_0000
+"""HLT #0xF000: Arm semihosting for A64 (Semihosting for AArch32 and AArch64, §4)."""
+
+# PSTATE / SPSR_EL1 (DDI 0487, SPSR_EL1).
+PSTATE_SPSEL = 1 << 0
+PSTATE_EL_SHIFT = 2
+PSTATE_DAIF = 0xF << 6
+PSTATE_EL1H_MASKED = PSTATE_DAIF | 1 << PSTATE_EL_SHIFT | PSTATE_SPSEL
+"""EL1 on SP_EL1 with D, A, I and F masked: 0x3c5, the state every vCPU starts in."""
+PSTATE_AFTER_EXCEPTION = PSTATE_EL1H_MASKED
+
+# Exception classes, ESR_EL1[31:26] (DDI 0487, ESR_EL1).
+EC_UNKNOWN = 0x00
+EC_SVC64 = 0x15
+EC_INSTRUCTION_ABORT_LOWER = 0x20
+EC_INSTRUCTION_ABORT_SAME = 0x21
+EC_DATA_ABORT_LOWER = 0x24
+EC_DATA_ABORT_SAME = 0x25
+EC_BRK64 = 0x3C
+ESR_IL = 1 << 25
+
+EC_NAMES = {
+    0x00: "unknown or undefined instruction",
+    0x01: "trapped WFI or WFE",
+    0x07: "trapped SIMD or floating point",
+    0x0E: "illegal execution state",
+    0x15: "SVC",
+    0x16: "HVC",
+    0x17: "SMC",
+    0x18: "trapped MSR, MRS or system instruction",
+    0x19: "trapped SVE",
+    0x20: "instruction abort from a lower exception level",
+    0x21: "instruction abort",
+    0x22: "PC alignment fault",
+    0x24: "data abort from a lower exception level",
+    0x25: "data abort",
+    0x26: "SP alignment fault",
+    0x2C: "floating-point exception",
+    0x2F: "SError",
+    0x30: "breakpoint from a lower exception level",
+    0x31: "breakpoint",
+    0x32: "software step from a lower exception level",
+    0x33: "software step",
+    0x34: "watchpoint from a lower exception level",
+    0x35: "watchpoint",
+    0x3C: "BRK",
+}
+
+# Fault status codes, ISS[5:0] of an abort (DDI 0487, ESR_EL1: IFSC and DFSC).
+FSC_EXTERNAL = 0x10
+ISS_FNV = 1 << 10
+ISS_WNR = 1 << 6
+_FSC_LEVELS = {0x00: "address size", 0x04: "translation", 0x08: "access flag", 0x0C: "permission"}
+_FSC_NAMES = {
+    0x10: "external abort",
+    0x21: "alignment fault",
+    0x30: "TLB conflict",
+    0x35: "unsupported exclusive or atomic access",
+}
+
+VECTOR_CURRENT_SP0 = 0x000
+VECTOR_CURRENT_SPX = 0x200
+VECTOR_LOWER_A64 = 0x400
+
+# MPIDR_EL1 affinity fields (DDI 0487, MPIDR_EL1); the mask is that of PSCI's target_affinity.
+MPIDR_RES1 = 1 << 31
+MPIDR_AFFINITY = 0xFF_00FF_FFFF
+CPUS_PER_CLUSTER = 16
+
+
+class SysReg(NamedTuple):
+    """The encoding of a system register in MRS and MSR."""
+
+    op0: int
+    op1: int
+    crn: int
+    crm: int
+    op2: int
+
+
+SPSR_EL1 = SysReg(3, 0, 4, 0, 0)
+SCTLR_EL1 = SysReg(3, 0, 1, 0, 0)
+TCR_EL1 = SysReg(3, 0, 2, 0, 2)
+CNTKCTL_EL1 = SysReg(3, 0, 14, 1, 0)
+CNTFRQ_EL0 = SysReg(3, 3, 14, 0, 0)
+CNTPCT_EL0 = SysReg(3, 3, 14, 0, 1)
+CNTVCT_EL0 = SysReg(3, 3, 14, 0, 2)
+HCR_EL2 = SysReg(3, 4, 1, 1, 0)
+VMPIDR_EL2 = SysReg(3, 4, 0, 0, 5)
+SCR_EL3 = SysReg(3, 6, 1, 1, 0)
+
+SCR_EL3_RUN = 0x531
+"""NS, RES1 5:4, HCE and RW: non-secure AArch64 with HVC enabled (DDI 0487, SCR_EL3)."""
+HCR_EL2_RUN = 1 << 31
+"""RW: EL1 is AArch64 (DDI 0487, HCR_EL2)."""
+TCR_EL1_48_BITS = 16
+"""T0SZ = 16, 4 KiB granule, non-cacheable walks (DDI 0487, TCR_EL1)."""
+SCTLR_M = 1 << 0
+SCTLR_EL1_RESET = 0x00C5_0838
+"""The reset value of a Cortex-A72: RES1 bits, MMU and caches off (qemu target/arm/cpu64.c,
+aarch64_a72_initfn: reset_sctlr)."""
+
+
+def mpidr(index: int) -> int:
+    """MPIDR_EL1 of vCPU `index`: 16 per cluster, as KVM numbers them for GICv3.
+
+    Source: linux v6.17 arch/arm64/kvm/sys_regs.c:reset_mpidr.
+    """
+    aff0, aff1, aff2 = index & 0xF, index >> 4 & 0xFF, index >> 12 & 0xFF
+    return MPIDR_RES1 | aff2 << 16 | aff1 << 8 | aff0
+
+
+def current_el(pstate: int) -> int:
+    """The exception level in PSTATE, 0 to 3."""
+    return pstate >> PSTATE_EL_SHIFT & 3
+
+
+def vector_offset(pstate: int) -> int:
+    """Offset of the synchronous vector for an exception to EL1 taken in `pstate`."""
+    if current_el(pstate) == 0:
+        return VECTOR_LOWER_A64
+    return VECTOR_CURRENT_SPX if pstate & PSTATE_SPSEL else VECTOR_CURRENT_SP0
+
+
+def exception_class(esr: int) -> int:
+    """ESR_ELx.EC."""
+    return esr >> 26 & 0x3F
+
+
+def syndrome(ec: int, iss: int = 0) -> int:
+    """An ESR value for a 32-bit instruction."""
+    return ec << 26 | ESR_IL | iss
+
+
+def describe_esr(esr: int) -> str:
+    """ESR in words: exception class, and for an abort what went wrong and which access."""
+    ec = exception_class(esr)
+    name = EC_NAMES.get(ec, f"exception class {ec:#04x}")
+    iss = esr & 0x1FF_FFFF
+    if ec in (EC_SVC64, EC_BRK64, 0x16, 0x17):
+        return f"{name} #{iss & 0xFFFF:#x}"
+    if ec in (EC_DATA_ABORT_LOWER, EC_DATA_ABORT_SAME):
+        access = "write" if iss & 1 << 6 else "read"
+        return f"{name}, {describe_fault_status(iss)} on a {access}"
+    if ec in (EC_INSTRUCTION_ABORT_LOWER, EC_INSTRUCTION_ABORT_SAME):
+        return f"{name}, {describe_fault_status(iss)}"
+    return name
+
+
+def describe_fault_status(iss: int) -> str:
+    """DFSC or IFSC in words."""
+    code = iss & 0x3F
+    if code & 0x3C in _FSC_LEVELS and code < 0x10:
+        return f"{_FSC_LEVELS[code & 0x3C]} fault, level {code & 3}"
+    return _FSC_NAMES.get(code, f"fault status {code:#04x}")

@@ -1,0 +1,38 @@
+"""What a device is, and which devices this machine knows without having them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class Device(Protocol):
+    """Something behind memory-mapped registers; offsets count from its base."""
+
+    def read(self, offset: int, width: int) -> int: ...
+
+    def write(self, offset: int, width: int, value: int) -> None: ...
+
+
+class Place(NamedTuple):
+    """A range of guest-physical addresses and what belongs there."""
+
+    name: str
+    base: int
+    size: int
+
+    def __contains__(self, address: object) -> bool:
+        return isinstance(address, int) and self.base <= address < self.base + self.size
+
+
+# The address map of QEMU's virt machine (qemu v7.2 hw/arm/virt.c: base_memmap).
+GIC_DISTRIBUTOR = Place("GICv3 distributor", 0x0800_0000, 0x1_0000)
+GIC_REDISTRIBUTOR = Place("GICv3 redistributor", 0x080A_0000, 0x00F6_0000)
+PL011 = Place("PL011", 0x0900_0000, 0x1000)
+STOLEN_TIME = Place("stolen-time records", 0x090A_0000, 0x1_0000)
+RAM_BASE = 0x4000_0000
+ABSENT = (GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR)
+
+
+def absent_device(address: int) -> str | None:
+    """The device a guest expects at this address and this machine has not got."""
+    return next((place.name for place in ABSENT if address in place), None)

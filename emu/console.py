@@ -1,0 +1,118 @@
+"""The guest's terminal: what it printed, and what is typed at it.
+
+Both the PL011 and semihosting write here. Output is kept (the last `KEPT` bytes of it, so that
+a guest that prints for ever costs no memory) and passed on at once to a sink if there is one.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+from typing import Protocol
+
+KEPT = 4 << 20
+_CHUNK = 4096
+_PATIENCE = 0.1
+"""Seconds between looks at `cancel` while waiting."""
+
+
+class Source(Protocol):
+    """Where input comes from."""
+
+    def poll(self) -> int | None:
+        """The next byte if one is there now, else None."""
+
+    def wait(self) -> int | None:
+        """The next byte, waited for; None at the end of input."""
+
+
+class Typed:
+    """Input given beforehand, as tests and scripts do."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self._data = bytearray(data)
+
+    def poll(self) -> int | None:
+        return self._data.pop(0) if self._data else None
+
+    wait = poll
+
+
+class Descriptor:
+    """Input from a file descriptor such as standard input, read only when the guest asks."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._buffer = bytearray()
+        self._ended = False
+
+    def cancel(self) -> None:
+        """End the input, so that a guest waiting for it goes on; safe in a signal handler."""
+        self._ended = True
+
+    def poll(self) -> int | None:
+        if not self._buffer and not self._ended and self._ready():
+            self._fill()
+        return self._buffer.pop(0) if self._buffer else None
+
+    def wait(self) -> int | None:
+        while not self._buffer and not self._ended:
+            if self._ready(_PATIENCE):
+                self._fill()
+        return self._buffer.pop(0) if self._buffer else None
+
+    def _ready(self, patience: float = 0) -> bool:
+        try:
+            return bool(select.select([self._fd], [], [], patience)[0])
+        except (OSError, ValueError):
+            self._ended = True
+            return False
+
+    def _fill(self) -> None:
+        try:
+            data = os.read(self._fd, _CHUNK)
+        except OSError:
+            data = b""
+        self._ended = self._ended or not data
+        self._buffer += data
+
+
+class Console:
+    """Output kept and passed on; input taken one byte at a time, with one byte of look-ahead."""
+
+    def __init__(
+        self, source: Source | None = None, sink: Callable[[bytes], None] | None = None
+    ) -> None:
+        self._source: Source = source or Typed()
+        self._sink = sink
+        self._kept = bytearray()
+        self._next: int | None = None
+
+    def __str__(self) -> str:
+        return self._kept.decode("utf-8", "replace")
+
+    def write(self, data: bytes) -> None:
+        """Print."""
+        self._kept += data
+        if len(self._kept) > 2 * KEPT:
+            del self._kept[:-KEPT]
+        if self._sink:
+            self._sink(data)
+
+    def has_input(self) -> bool:
+        """Whether `read` would give a byte now."""
+        if self._next is None:
+            self._next = self._source.poll()
+        return self._next is not None
+
+    def read(self) -> int | None:
+        """A byte if one is there now."""
+        self.has_input()
+        value, self._next = self._next, None
+        return value
+
+    def wait(self) -> int | None:
+        """A byte, waited for; None at the end of input."""
+        value, self._next = self._next, None
+        return self._source.wait() if value is None else value

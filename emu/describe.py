@@ -1,0 +1,121 @@
+"""Calls and answers in words, for the trace, `call` and `explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from emu import exits
+from emu.catalogue import CATALOGUE
+from emu.el2 import El2
+from emu.service import RESULT_NAMES, Function
+from emu.services import service_class, service_names
+from emu.smccc import UNDEF, Call, FunctionId, Ret, uuid_text
+
+# Who identifies itself by which UID (abi/A §A6).
+UID_OWNERS = {
+    "28b46fb6-2ec5-11e9-a9ca-4b564d003a74": "KVM",
+    "58ba324d-6447-24cd-756c-ef8e24705916": "Hyper-V",
+    "a71812dc-c698-4369-9acf-79d18ddee667": "Xen",
+    "c1d58fcd-a453-5fdb-9265-ce36673d5f14": "Gunyah",
+}
+
+
+class Subject(NamedTuple):
+    """What is known about an identifier, whether this profile answers it or not."""
+
+    name: str
+    source: str
+    function: Function | None
+    codes: Mapping[int, str]
+
+
+def subject(fid: int, el2: El2 | None = None) -> Subject:
+    """Name and declaration of an identifier: the profile's service, any service, or the books."""
+    if el2 is not None and (found := el2.find(fid)):
+        service, function = found
+        return Subject(function.name, service.source, function, service.codes)
+    if (known := _declared().get(fid)) is not None:
+        return known
+    if fid in CATALOGUE:
+        name, source = CATALOGUE[fid]
+        return Subject(name, source, None, {-1: "NOT_SUPPORTED"})
+    return Subject(str(FunctionId(fid)), "", None, {-1: "NOT_SUPPORTED"})
+
+
+_declarations: dict[int, Subject] = {}
+
+
+def _declared() -> Mapping[int, Subject]:
+    """Every function of every service there is."""
+    if not _declarations:
+        for name in service_names():
+            cls = service_class(name)
+            for function in cls.functions():
+                for fid in function.ids:
+                    _declarations[fid] = Subject(function.name, cls.source, function, cls.codes)
+    return _declarations
+
+
+def known_ids() -> list[int]:
+    """Every identifier that has a name, in order."""
+    return sorted({*_declared(), *CATALOGUE})
+
+
+def arguments(call: Call, function: Function | None) -> dict[str, int]:
+    """The call's arguments by name; of an unknown function, those that are not zero."""
+    if function is not None:
+        return {name: call.arg(n) for n, name in enumerate(function.args, 1)}
+    last = max((n for n in range(1, 8) if call.x[n]), default=0)
+    return {f"x{n}": call.x[n] for n in range(1, last + 1)}
+
+
+def call_text(call: Call, what: Subject) -> str:
+    """The call as one would write it, an identifier among the arguments by its name."""
+    parts = []
+    for name, value in arguments(call, what.function).items():
+        parts.append(subject(value).name if name == "function_id" else f"{name}={value:#x}")
+    return f"{what.name}({', '.join(parts)})"
+
+
+def answer_text(answer: object, what: Subject) -> str:
+    """The answer in words."""
+    if answer is UNDEF:
+        return "UNDEF"
+    if isinstance(answer, exits.SystemEvent):
+        return f"{answer.kind.name} (leaves the guest)"
+    if isinstance(answer, exits.Hypercall):
+        return "forwarded to user space"
+    assert isinstance(answer, Ret)
+    return _ret_text(answer, what)
+
+
+def _ret_text(ret: Ret, what: Subject) -> str:
+    if not ret:
+        return "registers untouched"
+    kind = what.function.result if what.function else ""
+    if kind == "uuid" and ret[0] != NOT_SUPPORTED_64:
+        text = uuid_text(ret[:4])
+        return f"{text} ({UID_OWNERS[text]})" if text in UID_OWNERS else text
+    if ret.signed < 0:
+        name = what.codes.get(ret.signed)
+        return f"{name} ({ret.signed})" if name else f"{ret.signed}"
+    if kind == "version":
+        return f"{ret.x0:#x} (version {ret.x0 >> 16}.{ret.x0 & 0xFFFF})"
+    if kind == "address":
+        return f"{ret.x0:#x}"
+    return _value_text(ret, RESULT_NAMES.get(kind, {}))
+
+
+NOT_SUPPORTED_64 = 0xFFFF_FFFF_FFFF_FFFF
+
+
+def _value_text(ret: Ret, names: Mapping[int, str]) -> str:
+    head = f"{names[ret.x0]} ({ret.x0})" if ret.x0 in names else f"{ret.x0:#x}"
+    rest = (f"x{n}={value:#x}" for n, value in enumerate(ret[1:], 1) if value)
+    return " ".join((head, *rest))
+
+
+def registers_text(ret: Ret) -> list[str]:
+    """The registers a reply writes, one line each, full width."""
+    return [f"x{n}  {value:#018x}" for n, value in enumerate(ret)]

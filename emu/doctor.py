@@ -1,0 +1,130 @@
+"""`hvcemu doctor`: does everything the emulator stands on behave here as it must?"""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+import struct
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from emu.errors import EmuError
+from emu.profile import data_folder, load_profile, profile_names
+from emu.smccc import Conduit
+
+CODE = 0x4000_0000
+_HVC_5, _SMC_6, _MOV_X9_3 = 0xD400_00A2, 0xD400_00C3, 0xD280_0069
+_SUBS_X9, _BNE_BACK_2, _WFI = 0xF100_0529, 0x54FF_FFC1, 0xD503_207F
+_NATIVE_HINT = "install a C compiler and reinstall hvcemu: the Python half is about 10 times slower"
+
+
+class Check(NamedTuple):
+    """One line of the report. `vital` checks decide the exit status."""
+
+    name: str
+    good: bool
+    text: str
+    vital: bool = True
+
+
+class _Listener:
+    """Hears the two traps of the test program."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, int]] = []
+
+    def hypercall(self, conduit: Conduit, imm: int, x: tuple[int, ...]) -> tuple[int, ...] | None:
+        self.heard.append((str(conduit), imm))
+        return (len(self.heard),)
+
+    def semihosting(self) -> bool:
+        return False
+
+    def took_exception(self, esr: int, far: int | None, pc: int, vector: int) -> None:
+        self.heard.append(("exception", esr))
+
+    def absent(self, address: int) -> str | None:
+        return None
+
+
+def _contract(native: bool) -> tuple[int, list[tuple[str, int]], int]:
+    """Run a program of six instructions; returns (instructions, traps heard, x0)."""
+    from emu.engine import Engine
+    from emu.hooks import NEVER
+
+    engine = Engine(native=native)
+    engine.map_ram(CODE, 1 << 20)
+    words = (_MOV_X9_3, _HVC_5, _SUBS_X9, _BNE_BACK_2, _SMC_6, _WFI)
+    engine.write(CODE, struct.pack("<6I", *words))
+    engine.set("PC", CODE)
+    listener = _Listener()
+    engine.run(NEVER, listener)
+    return engine.instructions, listener.heard, engine.get("X0")
+
+
+EXPECTED = (1 + 3 * 3 + 2, [("hvc", 5)] * 3 + [("smc", 6)], 4)
+
+
+def checks() -> Iterator[Check]:
+    """Every check, the cheap ones first."""
+    yield Check("Python", True, f"{platform.python_version()} on {platform.machine()}")
+    yield _guarded("Unicorn", _unicorn)
+    yield _guarded("contract, Python half", lambda: _half(False))
+    yield _native()
+    for module, use in (
+        ("capstone", "disassembly around a fault"),
+        ("elftools", "relocations and symbols"),
+        ("fdt", "device trees"),
+        ("rich", "tables and colour"),
+    ):
+        found = importlib.util.find_spec(module) is not None
+        yield Check(module, found, use if found else f"missing, for {use}: reinstall hvcemu")
+    yield _guarded("profiles", _profiles)
+    yield _guests()
+    qemu = shutil.which("qemu-system-aarch64")
+    yield Check("QEMU", qemu is not None, qemu or "not installed; only benchmarks use it", False)
+
+
+def _guarded(name: str, check: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, check())
+    except (EmuError, ImportError, OSError) as error:
+        return Check(name, False, str(error))
+
+
+def _unicorn() -> str:
+    from emu.engine import describe_layout
+
+    return describe_layout()
+
+
+def _half(native: bool) -> str:
+    found = _contract(native)
+    if found != EXPECTED:
+        raise EmuError(f"expected {EXPECTED}, got {found}: use unicorn>=2.1.4,<2.2")
+    return "HVC, SMC, counts and replies as they must be"
+
+
+def _native() -> Check:
+    from emu.engine import native_available, native_wanted
+
+    if not native_available():
+        return Check("contract, native half", False, f"not built; {_NATIVE_HINT}", False)
+    check = _guarded("contract, native half", lambda: _half(True))
+    if check.good and not native_wanted():
+        return check._replace(text="works, but HVCEMU_NATIVE=0 switches it off")
+    return check
+
+
+def _profiles() -> str:
+    names = profile_names()
+    for name in names:
+        load_profile(name)
+    return f"{len(names)} in {data_folder('firmware')}"
+
+
+def _guests() -> Check:
+    folder = data_folder("guests")
+    count = len(list(folder.glob("*.elf")))
+    return Check("guests", count > 0, f"{count} in {folder}")

@@ -1,0 +1,121 @@
+"""The machine as services see it: vCPUs, clock, entropy and stolen time. No Unicorn here.
+
+This is the `Host` of a running VM. A service changes the state of vCPUs; the VM notices through
+`changed` and acts on it before the next instruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from emu.arch import mpidr
+from emu.clock import Clock
+from emu.el2 import STOLEN_TIME_BASE, STOLEN_TIME_RECORD, Splitmix
+from emu.service import MpState
+
+
+@dataclass(slots=True)
+class Start:
+    """Where a vCPU that was switched on begins (abi/B §B4): everything else is at reset."""
+
+    entry: int
+    x0: int
+
+
+@dataclass(slots=True)
+class Vcpu:
+    """One vCPU. `context` is the engine's; `start` is set while a reset is due.
+
+    `stolen` counts the cycles it could have run while another vCPU did, as KVM's run_delay
+    does; `ready_since` is when it last became ready, None while it runs or sleeps.
+    """
+
+    index: int
+    mpidr: int
+    state: MpState = MpState.STOPPED
+    waiting: bool = False
+    start: Start | None = None
+    context: Any = field(default=None, repr=False)
+    stolen: int = 0
+    stolen_start: int | None = None
+    ready_since: int | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it could run now."""
+        return self.state is MpState.RUNNABLE and not self.waiting
+
+
+class Machine:
+    """The vCPUs and what they share."""
+
+    def __init__(self, cpus: int, clock: Clock, seed: int, *, stolen_time: bool) -> None:
+        self.clock = clock
+        self.vcpus = [Vcpu(index, mpidr(index)) for index in range(cpus)]
+        self.changed = False
+        self.entropy = Splitmix(seed)
+        self._stolen_time = stolen_time
+
+    # -- what services ask (`Host`) -------------------------------------------------------------
+
+    def mpidrs(self) -> Sequence[int]:
+        return [vcpu.mpidr for vcpu in self.vcpus]
+
+    def mp_state(self, vcpu: int) -> MpState:
+        return self.vcpus[vcpu].state
+
+    def power_on(self, vcpu: int, entry: int, context_id: int) -> None:
+        target = self.vcpus[vcpu]
+        target.state, target.waiting = MpState.RUNNABLE, False
+        target.start = Start(entry, context_id)
+        target.ready_since = self.clock.cycles
+        self.changed = True
+
+    def power_off(self, vcpu: int) -> None:
+        target = self.vcpus[vcpu]
+        target.state, target.ready_since = MpState.STOPPED, None
+        self.changed = True
+
+    def wait(self, vcpu: int) -> None:
+        self.vcpus[vcpu].waiting = True
+        self.changed = True
+
+    def random(self, bits: int) -> int:
+        return self.entropy.bits(bits)
+
+    def has_stolen_time(self, vcpu: int) -> bool:
+        return self._stolen_time
+
+    def start_stolen_time(self, vcpu: int) -> int | None:
+        if not self._stolen_time:
+            return None
+        target = self.vcpus[vcpu]
+        target.stolen_start = target.stolen
+        self.changed = True
+        return self.stolen_time_record(vcpu)
+
+    # -- what the VM does ---------------------------------------------------------------------
+
+    @staticmethod
+    def stolen_time_record(vcpu: int) -> int:
+        """Address of a vCPU's record, outside guest RAM (DEN0057 asks for 64-byte alignment)."""
+        return STOLEN_TIME_BASE + vcpu * STOLEN_TIME_RECORD
+
+    def stolen_time_bytes(self, vcpu: Vcpu) -> bytes | None:
+        """The record's contents, None before the guest asked for it.
+
+        Revision u32 0, attributes u32 0, stolen time u64 in nanoseconds, then zero (DEN0057).
+        """
+        if vcpu.stolen_start is None:
+            return None
+        # A cycle is a nanosecond (clock.py).
+        stolen = vcpu.stolen - vcpu.stolen_start
+        return bytes(8) + stolen.to_bytes(8, "little") + bytes(STOLEN_TIME_RECORD - 16)
+
+    def next_ready(self, after: int) -> Vcpu | None:
+        """The next vCPU in turn that can run, beginning behind `after` and ending with it."""
+        count = len(self.vcpus)
+        turn = (self.vcpus[(after + step) % count] for step in range(1, count + 1))
+        return next((vcpu for vcpu in turn if vcpu.ready), None)

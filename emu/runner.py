@@ -1,0 +1,249 @@
+"""Running a guest for a person: time limits, Ctrl-C, a status line, and the exit status.
+
+The guest runs in stretches short enough that the host can look up between them; where a stretch
+ends changes nothing a guest can see. Exit statuses, chosen apart from each other and from what
+shells use:
+
+    0–255  the guest's own, by semihosting SYS_EXIT (0–255) or SYSTEM_OFF (0)
+    2      the user's mistake: nothing was run
+    120    the guest asked for a reset
+    121    a fault: the guest crashed, or needs what the machine lacks
+    122    dead idle: every vCPU waits and nothing will wake it
+    123    the guest asked to be suspended
+    124    the time or cycle limit was reached
+    130    interrupted by Ctrl-C
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emu import exits
+from emu.console import Descriptor
+from emu.errors import EmuError
+from emu.report import fault_lines, place
+from emu.smccc import Call, Ret
+from emu.vm import Vm
+
+STATUS_USER = 2
+STATUS_RESET, STATUS_FAULT, STATUS_IDLE, STATUS_SUSPEND, STATUS_LIMIT = 120, 121, 122, 123, 124
+STATUS_INTERRUPTED = 130
+STRETCH_SECONDS = 0.05
+FIRST_STRETCH = 200_000
+STATUS_AFTER = 1.0
+STATUS_EVERY = 0.2
+
+
+class StatusLine:
+    """A line on a terminal's last row while a run lasts; it makes way for everything else."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._enabled = stream.isatty()
+        self._shown = False
+        self._next = time.monotonic() + STATUS_AFTER
+
+    def update(self, vm: Vm, started: float) -> None:
+        """Draw it, if it is time."""
+        now = time.monotonic()
+        if not self._enabled or now < self._next:
+            return
+        self._next = now + STATUS_EVERY
+        stats = vm.stats()
+        speed = stats.instructions / (now - started) / 1e6
+        self._stream.write(
+            f"\r\x1b[K\x1b[2m{now - started:6.1f} s  {stats.instructions / 1e6:,.0f} M instructions"
+            f"  {speed:,.0f} MIPS  {stats.calls:,} calls  Ctrl-C stops\x1b[0m"
+        )
+        self._stream.flush()
+        self._shown = True
+
+    def clear(self) -> None:
+        """Take it away before something else is written."""
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._shown = False
+
+
+@dataclass
+class Limits:
+    """When to stop a guest that does not: host seconds, and cycles from power-on."""
+
+    seconds: float | None = None
+    cycles: int | None = None
+
+
+@dataclass
+class Runner:
+    """One run. `say` prints a line for the user, `source` is the guest's input, if any."""
+
+    vm: Vm
+    limits: Limits
+    say: Callable[[str], None]
+    status: StatusLine
+    source: Descriptor | None = None
+    interrupted: bool = field(default=False, init=False)
+
+    def run(self) -> int:
+        """Run to the end; returns the exit status."""
+        started = time.monotonic()
+        with self._catch_interrupt():
+            exit = self._run_until_over(started)
+        self.status.clear()
+        return self._conclude(exit, time.monotonic() - started)
+
+    @contextmanager
+    def _catch_interrupt(self) -> Iterator[None]:
+        def note(*_: object) -> None:
+            self.interrupted = True
+            if self.source:
+                self.source.cancel()
+
+        previous = signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+    def _run_until_over(self, started: float) -> exits.Exit:
+        stretch = FIRST_STRETCH
+        while True:
+            before = time.monotonic()
+            exit = self.vm.run(self._clip(stretch))
+            now = time.monotonic()
+            if isinstance(exit, exits.Hypercall):
+                exit.ret = answer_forwarded(exit)
+            elif not isinstance(exit, exits.Deadline) or self._over(now - started):
+                return exit
+            self.status.update(self.vm, started)
+            # Twice as long or half as long, so that a stretch takes about STRETCH_SECONDS.
+            if now - before < STRETCH_SECONDS / 2:
+                stretch *= 2
+            elif now - before > STRETCH_SECONDS * 2:
+                stretch = max(stretch // 2, FIRST_STRETCH // 64)
+
+    def _clip(self, stretch: int) -> int:
+        if self.limits.cycles is None:
+            return stretch
+        return min(stretch, max(self.limits.cycles - self.vm.clock.cycles, 0))
+
+    def _over(self, seconds: float) -> bool:
+        if self.interrupted:
+            return True
+        if self.limits.seconds is not None and seconds >= self.limits.seconds:
+            return True
+        return self.limits.cycles is not None and self.vm.clock.cycles >= self.limits.cycles
+
+    def _conclude(self, exit: exits.Exit, seconds: float) -> int:
+        symbols = self.vm.image.symbols
+        match exit:
+            case exits.Semihosting():
+                return exit.code
+            case exits.SystemEvent():
+                return self._conclude_event(exit)
+            case exits.Fault():
+                for line in fault_lines(exit, symbols):
+                    self.say(line)
+                return STATUS_FAULT
+            case exits.Wfi():
+                self.say(
+                    f"dead idle: every vCPU waits and nothing is due, "
+                    f"pc {place(symbols, self.vm.engine.get('PC'))}, cycle {exit.cycles:,}"
+                )
+                return STATUS_IDLE
+        where = f"at {place(symbols, self.vm.engine.get('PC'))}, cycle {exit.cycles:,}"
+        if self.interrupted:
+            self.say(f"interrupted after {seconds:.1f} s {where}")
+            return STATUS_INTERRUPTED
+        self.say(f"limit reached after {seconds:.1f} s {where}")
+        return STATUS_LIMIT
+
+    def _conclude_event(self, exit: exits.SystemEvent) -> int:
+        if exit.kind is exits.EventKind.SHUTDOWN:
+            return 0
+        self.say(f"the guest asked for {exit.kind.name.lower()} at cycle {exit.cycles:,}")
+        return STATUS_RESET if exit.kind is exits.EventKind.RESET else STATUS_SUSPEND
+
+
+def answer_forwarded(exit: exits.Hypercall) -> Ret:
+    """Ask the function a `--forward RANGE=FILE.py:FUNCTION` names; nobody: NOT_SUPPORTED."""
+    if not exit.forward_to:
+        return Ret.not_supported()
+    answer = load_target(exit.forward_to)(exit.call)
+    if isinstance(answer, Ret):
+        return answer
+    if isinstance(answer, int) and -(1 << 63) <= answer < 1 << 64:
+        return Ret.value(answer)
+    raise EmuError(
+        f"{exit.forward_to} answered {exit.call.fid} with {answer!r}: return a Ret or an int"
+    )
+
+
+_targets: dict[str, Callable[[Call], object]] = {}
+
+
+def load_target(target: str) -> Callable[[Call], object]:
+    """The function behind `FILE.py:FUNCTION`."""
+    if target not in _targets:
+        path, _, name = target.rpartition(":")
+        if not path or not Path(path).is_file():
+            raise EmuError(f"--forward {target}: give FILE.py:FUNCTION, the file must exist")
+        _targets[target] = _guard(target, getattr(_load_module(path), name, None))
+    return _targets[target]
+
+
+def _load_module(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise EmuError(f"{path}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _guard(target: str, function: Any) -> Callable[[Call], object]:
+    if not callable(function):
+        raise EmuError(f"--forward {target}: there is no such function in the file")
+
+    def guarded(call: Call) -> object:
+        try:
+            return function(call)
+        except Exception as error:
+            raise EmuError(
+                f"{target} failed on {call.fid}: {type(error).__name__}: {error}"
+            ) from error
+
+    return guarded
+
+
+def report_to(stream: Any, status: StatusLine) -> Callable[[str], None]:
+    """A `say` that keeps the status line out of the way."""
+
+    def say(line: str) -> None:
+        status.clear()
+        print(line, file=stream, flush=True)
+
+    return say
+
+
+def stdout_sink(status: StatusLine) -> Callable[[bytes], None]:
+    """The guest's console on standard output, at once and byte by byte."""
+
+    def sink(data: bytes) -> None:
+        status.clear()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    return sink

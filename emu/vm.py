@@ -1,0 +1,396 @@
+"""A virtual machine: one engine, its vCPUs in turn, and EL2 above them.
+
+`run()` comes back with an `Exit`, as KVM_RUN does, and can be called again. vCPUs take turns on
+the one engine, `SLICE` cycles each while more than one is ready, so that a run is the same on
+every host. A handled call is answered inside the trap; only what leaves the machine stops it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from emu import exits
+from emu.arch import INSN_SIZE
+from emu.boot import Ram, load_image, place_dtb
+from emu.bus import PL011, STOLEN_TIME, absent_device
+from emu.clock import Clock
+from emu.console import Console
+from emu.devices.pl011 import Pl011
+from emu.devicetree import Board, PsciNode, check_dtb, device_tree
+from emu.el2 import El2, Route
+from emu.engine import Engine, Stop
+from emu.errors import BootError
+from emu.exits import Exit, Fault
+from emu.hooks import NEVER
+from emu.instrument import CallRecord, ExceptionRecord, Instrument
+from emu.machine import Machine, Start, Vcpu
+from emu.policy import Action
+from emu.profile import Profile, load_profile
+from emu.semihosting import Semihosting
+from emu.service import MpState, Service
+from emu.smccc import UNDEF, Call, Conduit, Ret, Undef
+
+SLICE = 10_000
+"""Cycles a vCPU runs before the next ready one has its turn: 10 µs, short beside a scheduler
+tick, long beside the cost of a switch."""
+MIB = 1 << 20
+MAX_CPUS = 123
+"""As many as have a GICv3 redistributor in the virt map (qemu v7.2 hw/arm/virt.c)."""
+MAX_MEMORY = 64 << 30
+CALL_REGISTERS = 18
+AROUND = 4
+"""Instructions shown on each side of a fault."""
+
+
+class Stats(NamedTuple):
+    """What a run has cost so far."""
+
+    instructions: int
+    cycles: int
+    calls: int
+
+
+class Vm:
+    """A guest image on a machine below one profile.
+
+    `image` is an ELF, an arm64 Linux Image, or raw code with `load` (and `entry`). `memory` is
+    in bytes. `conduit` overrides what the device tree says about /psci; `dtb` replaces the
+    generated tree. `services` adds services of one's own. `native` chooses the engine's half.
+    """
+
+    def __init__(
+        self,
+        image: str | os.PathLike[str],
+        *,
+        profile: str | Profile = "kvm-6.12",
+        cpus: int = 1,
+        memory: int = 64 * MIB,
+        seed: int = 0,
+        append: str = "",
+        initrd: str | os.PathLike[str] | None = None,
+        dtb: str | os.PathLike[str] | None = None,
+        load: int | None = None,
+        entry: int | None = None,
+        conduit: Conduit | str | None = None,
+        console: Console | None = None,
+        services: Iterable[type[Service]] = (),
+        instruments: Iterable[Instrument] = (),
+        native: bool | None = None,
+    ) -> None:
+        _check_size(cpus, memory)
+        self.profile = load_profile(profile) if isinstance(profile, str) else profile
+        self.ram = Ram(size=memory)
+        self.image = load_image(image, ram=self.ram, load=load, entry=entry)
+        self.console = console or Console()
+        self.instruments = list(instruments)
+        self.engine = Engine(native=native)
+        self.clock = Clock(self.engine.hooks)
+        has_stolen_time = "pvtime" in self.profile.services
+        self.machine = Machine(cpus, self.clock, seed, stolen_time=has_stolen_time)
+        self.el2 = El2(self.profile, self.machine, services)
+        self.semihosting_host = Semihosting(self.engine, self.console, self.clock)
+        self._vcpu = self.machine.vcpus[0]
+        self._slice_end = 0
+        self._exit: Exit | None = None
+        self._forwarded: tuple[Call, Route] | None = None
+        self._calls = 0
+        self._last_call: Call | None = None
+        self._esr: int | None = None
+        self._far: int | None = None
+        self._map()
+        address = self._place(_Extras(append, initrd, dtb, conduit))
+        self._start_boot_cpu(address)
+
+    def __enter__(self) -> Vm:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to do: everything is freed with the last reference."""
+
+    # -- setting up ---------------------------------------------------------------------------
+
+    def _map(self) -> None:
+        self.engine.map_ram(self.ram.base, self.ram.size)
+        if "pvtime" in self.profile.services:
+            self.engine.map_ram(STOLEN_TIME.base, STOLEN_TIME.size)
+        self.engine.map_device(PL011.base, PL011.size, Pl011(self.console))
+
+    def _place(self, extras: _Extras) -> int:
+        """Put image, initrd and device tree into RAM; returns the device tree's address."""
+        for segment in self.image.segments:
+            self.engine.write(segment.address, segment.data)
+        initrd = self._place_initrd(extras.initrd)
+        blob = self._device_tree(extras, initrd)
+        address = place_dtb(self.image, self.ram, len(blob))
+        if initrd and address + len(blob) > initrd[0]:
+            raise BootError("the initrd and the device tree do not both fit: give more --mem")
+        self.engine.write(address, blob)
+        return address
+
+    def _place_initrd(self, path: str | os.PathLike[str] | None) -> tuple[int, int] | None:
+        """At the top of RAM, out of everybody's way."""
+        if path is None:
+            return None
+        data = _read_file(path)
+        start = (self.ram.end - len(data)) & ~(INITRD_ALIGN - 1)
+        highest = max(segment.end for segment in self.image.segments)
+        if start < highest:
+            raise BootError(f"{path}: {len(data)} bytes do not fit above the image: more --mem")
+        self.engine.write(start, data)
+        return start, start + len(data)
+
+    def _device_tree(self, extras: _Extras, initrd: tuple[int, int] | None) -> bytes:
+        if extras.dtb is not None:
+            blob = _read_file(extras.dtb)
+            try:
+                check_dtb(blob)
+            except BootError as error:
+                raise BootError(f"{extras.dtb}: {error}") from None
+            return blob
+        promise = self.profile.promise
+        method = str(extras.conduit or promise.method)
+        psci = PsciNode(method, promise.compatible, promise.cells) if promise.method else None
+        return device_tree(
+            Board(
+                ram_base=self.ram.base,
+                ram_size=self.ram.size,
+                mpidrs=tuple(self.machine.mpidrs()),
+                psci=psci,
+                hypervisor=promise.hypervisor,
+                bootargs=extras.append,
+                initrd=initrd,
+            )
+        )
+
+    def _start_boot_cpu(self, dtb: int) -> None:
+        boot = self.machine.vcpus[0]
+        boot.state, boot.start = MpState.RUNNABLE, Start(self.image.entry, dtb)
+        self._enter(boot)
+
+    # -- the VMM's side -------------------------------------------------------------------------
+
+    def filter(
+        self, base: int, count: int = 1, action: Action | str = Action.DENY, target: str = ""
+    ) -> None:
+        """Install an SMCCC filter range."""
+        self.el2.add_filter(base, count, action, target)
+
+    def stats(self) -> Stats:
+        """Instructions retired, cycles passed and calls made so far."""
+        return Stats(self.engine.instructions, self.clock.cycles, self._calls)
+
+    def exits(self) -> Iterator[Exit]:
+        """Every exit up to and including the one that ends the machine."""
+        while True:
+            exit = self.run()
+            yield exit
+            if not isinstance(exit, exits.Hypercall):
+                return
+
+    def run(self, cycles: int | None = None) -> Exit:
+        """Run until something leaves the machine, or for that many cycles."""
+        self._settle()
+        deadline = NEVER if cycles is None else self.clock.cycles + cycles
+        while True:
+            exit = self._run_slice(deadline)
+            if exit is not None:
+                exit.cycles = self.clock.cycles
+                self._exit = exit
+                for instrument in self.instruments:
+                    instrument.on_exit(exit)
+                return exit
+
+    def _run_slice(self, deadline: int) -> Exit | None:
+        """One vCPU's turn, or what is left of it."""
+        now = self.clock.cycles
+        current = self._vcpu
+        turn_is_over = now >= self._slice_end or not current.ready or current.start is not None
+        vcpu = self.machine.next_ready(current.index) if turn_is_over else current
+        if vcpu is None:
+            return exits.Wfi(vcpu=current.index)
+        if now >= deadline:
+            return exits.Deadline(vcpu=vcpu.index)
+        if turn_is_over:
+            self._enter(vcpu)
+        alone = self.machine.next_ready(vcpu.index) is vcpu
+        stop = self.engine.run(deadline if alone else min(deadline, self._slice_end), self)
+        return self._after(stop, vcpu)
+
+    def _after(self, stop: Stop, vcpu: Vcpu) -> Exit | None:
+        if stop is Stop.FAULT:
+            return self._fault(self.engine.fault)
+        if stop is Stop.WFI:
+            vcpu.waiting = True
+        left, self._exit = self._exit, None
+        return left
+
+    def _enter(self, vcpu: Vcpu) -> None:
+        """Give a vCPU the engine: its registers, its stolen time, a new slice."""
+        now = self.clock.cycles
+        self._slice_end = now + SLICE
+        if vcpu is not self._vcpu or vcpu.start is not None:
+            self._switch(vcpu, now)
+        vcpu.ready_since = None
+        self._publish_stolen_time(vcpu)
+
+    def _switch(self, vcpu: Vcpu, now: int) -> None:
+        leaving = self._vcpu
+        if leaving is not vcpu:
+            leaving.context = leaving.context or self.engine.new_context()
+            self.engine.save(leaving.context)
+            leaving.ready_since = now if leaving.ready else None
+        if vcpu.ready_since is not None:
+            vcpu.stolen += now - vcpu.ready_since
+        if vcpu.start is not None:
+            self._reset(vcpu, vcpu.start)
+            vcpu.start = None
+        else:
+            self.engine.restore(vcpu.context)
+        self._vcpu = vcpu
+
+    def _reset(self, vcpu: Vcpu, start: Start) -> None:
+        """The state of abi/B §B4: EL1h, MMU off, DAIF masked, x0 given and the rest zero."""
+        self.engine.restore(self.engine.reset_context)
+        self.engine.set("VMPIDR_EL2", vcpu.mpidr)
+        self.engine.set("X0", start.x0)
+        self.engine.set("PC", start.entry)
+
+    def _publish_stolen_time(self, vcpu: Vcpu) -> None:
+        record = self.machine.stolen_time_bytes(vcpu)
+        if record is not None:
+            self.engine.write(self.machine.stolen_time_record(vcpu.index), record)
+
+    def _settle(self) -> None:
+        """Write the reply to the exit the caller has just dealt with."""
+        exit, self._exit = self._exit, None
+        if isinstance(exit, exits.SystemEvent):
+            self.engine.write_reply(exit.ret)
+        if not isinstance(exit, exits.Hypercall) or self._forwarded is None:
+            return
+        call, route = self._forwarded
+        self._forwarded = None
+        reply = Ret.value(exit.ret) if isinstance(exit.ret, int) else exit.ret
+        if isinstance(reply, Undef):
+            self.engine.inject_undefined()
+        else:
+            self.engine.write_reply(reply)
+        if self.instruments:
+            self._record(call, reply, route)
+
+    # -- traps (`engine.Traps`) -----------------------------------------------------------------
+
+    def hypercall(self, conduit: Conduit, imm: int, x: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Answer one HVC or SMC."""
+        call = Call(x, conduit, imm, self._vcpu.index)
+        self._calls += 1
+        self._last_call = call
+        answer = self.el2.answer(call)
+        if self.instruments:
+            self._watch(call, answer)
+        if type(answer) is Ret:
+            if self.machine.changed:
+                self._after_change()
+            return answer
+        if answer is UNDEF:
+            self.engine.inject_undefined()
+            return ()
+        assert isinstance(answer, Exit)
+        if isinstance(answer, exits.Hypercall):
+            answer.call = call._replace(x=self.engine.arguments(CALL_REGISTERS))
+            self._forwarded = answer.call, self.el2.route(x[0], conduit, imm)
+        self._exit = answer
+        return None
+
+    def _after_change(self) -> None:
+        """A service changed a vCPU: publish, and let the scheduler look again."""
+        self.machine.changed = False
+        self._publish_stolen_time(self._vcpu)
+        self.engine.stop()
+
+    def _watch(self, call: Call, answer: object) -> None:
+        if not isinstance(answer, exits.Hypercall):
+            self._record(call, answer, self.el2.route(call.x[0], call.conduit, call.imm))
+
+    def _record(self, call: Call, answer: object, route: Route) -> None:
+        record = CallRecord(
+            cycles=self.clock.cycles,
+            instructions=self.engine.instructions,
+            pc=self.engine.get("PC") - INSN_SIZE,
+            call=call,
+            answer=answer,
+            why=route.why,
+            source=route.source,
+        )
+        for instrument in self.instruments:
+            instrument.on_call(record)
+
+    def semihosting(self) -> bool:
+        """Serve HLT #0xF000."""
+        operation, parameter = self.engine.arguments(2)
+        self.engine.set("X0", self.semihosting_host.call(operation, parameter))
+        code = self.semihosting_host.exit_code
+        if code is not None:
+            self.semihosting_host.exit_code = None
+            self._exit = exits.Semihosting(vcpu=self._vcpu.index, code=code)
+            self.engine.stop()
+        return True
+
+    def took_exception(self, esr: int, far: int | None, pc: int, vector: int) -> None:
+        """Remember the last exception for a fault's report, and tell those who watch."""
+        self._esr, self._far = esr, far
+        if self.instruments:
+            record = ExceptionRecord(
+                self.clock.cycles, self.engine.instructions, self._vcpu.index, pc, vector, esr, far
+            )
+            for instrument in self.instruments:
+                instrument.on_exception(record)
+
+    def absent(self, address: int) -> str | None:
+        """Devices a guest expects and this machine has not got."""
+        return absent_device(address)
+
+    def _fault(self, reason: str) -> Fault:
+        pc = self.engine.get("PC")
+        words = []
+        for address in range(pc - AROUND * INSN_SIZE, pc + (AROUND + 1) * INSN_SIZE, INSN_SIZE):
+            word = self.engine.read_virtual(address, INSN_SIZE) if address >= 0 else None
+            if word is not None:
+                words.append((address, int.from_bytes(word, "little")))
+        return Fault(
+            vcpu=self._vcpu.index,
+            reason=reason,
+            pc=pc,
+            esr=self._esr,
+            far=self._far,
+            last_call=self._last_call,
+            instructions=tuple(words),
+        )
+
+
+INITRD_ALIGN = 0x1000
+
+
+class _Extras(NamedTuple):
+    """What else goes into RAM beside the image."""
+
+    append: str
+    initrd: str | os.PathLike[str] | None
+    dtb: str | os.PathLike[str] | None
+    conduit: Conduit | str | None
+
+
+def _read_file(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BootError(f"{path}: {error.strerror}") from None
+
+
+def _check_size(cpus: int, memory: int) -> None:
+    if not 1 <= cpus <= MAX_CPUS:
+        raise BootError(f"--cpus {cpus}: this machine has 1 to {MAX_CPUS} CPUs")
+    if not MIB <= memory <= MAX_MEMORY or memory % MIB:
+        raise BootError(f"--mem {memory // MIB}M: this machine has 1M to {MAX_MEMORY >> 30}G")
