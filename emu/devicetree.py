@@ -9,14 +9,16 @@ redistributor region ends with the last CPU; there is no flash, PCI, RTC, GPIO o
 /hypervisor appears where a profile has one.
 
 The same `Board` gives the same bytes. The library `fdt` writes them; it is imported at the first
-call (4 ms beside unicorn's import, 8 ms alone) and a two-CPU tree takes 0.4 ms, so a cache would
-pay for nothing. Its `FDT()` shares one list of memory reservations among all instances, hence
-`entries=[]`. Checking a user's file is done here and not by `fdt.parse_dtb`: that one refuses
-FDT_NOP, which is valid, and needs time in the square of a hostile file's size.
+call (4 ms beside unicorn's import, 8 ms alone). A two-CPU tree takes 0.4 ms and leaves cyclic
+garbage behind, so trees are kept: a test matrix boots the same board a thousand times. Its `FDT()`
+shares one list of memory reservations among all instances, hence `entries=[]`. Checking a user's
+file is done here and not by `fdt.parse_dtb`: that one refuses FDT_NOP, which is valid, and needs
+time in the square of a hostile file's size.
 """
 
 from __future__ import annotations
 
+import functools
 import struct
 from dataclasses import dataclass
 from typing import Any, Final
@@ -61,6 +63,7 @@ class Board:
     rng_seed: bytes = b""
 
 
+@functools.lru_cache(maxsize=64)
 def device_tree(board: Board) -> bytes:
     """The flattened tree, version 17."""
     import fdt

@@ -28,7 +28,7 @@ class Check(NamedTuple):
     vital: bool = True
 
 
-class _Listener:
+class Listener:
     """Hears the two traps of the test program."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ def _contract(native: bool) -> tuple[int, list[tuple[str, int]], int]:
     words = (_MOV_X9_3, _HVC_5, _SUBS_X9, _BNE_BACK_2, _SMC_6, _WFI)
     engine.write(CODE, struct.pack("<6I", *words))
     engine.set("PC", CODE)
-    listener = _Listener()
+    listener = Listener()
     engine.run(NEVER, listener)
     return engine.instructions, listener.heard, engine.get("X0")
 

@@ -14,6 +14,7 @@ until the policy changes. Each further call is one dictionary look-up and the se
 from __future__ import annotations
 
 import errno
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -146,7 +147,8 @@ class El2:
             self._add(cls, {})
 
     def _add(self, cls: type[Service], options: Mapping[str, object]) -> None:
-        service = cls(self.host, self, options)
+        # A proxy: services live in El2, and a cycle would keep a finished machine alive.
+        service = cls(self.host, weakref.proxy(self), options)
         for function in cls.functions():
             for fid in function.ids:
                 if fid in self._functions:

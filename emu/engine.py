@@ -46,6 +46,7 @@ from emu.hooks import (
     Layout,
     PythonHooks,
     Unicorn,
+    code_address,
 )
 from emu.smccc import Conduit
 
@@ -259,8 +260,8 @@ class Engine:
         self._mmio.append(callbacks)
         self._unicorn.require(
             uclib.uc_mmio_map(
-                self._uch, base, size, ctypes.cast(callbacks[0], ctypes.c_void_p), None,
-                ctypes.cast(callbacks[1], ctypes.c_void_p), None,
+                self._uch, base, size, code_address(callbacks[0]), None,
+                code_address(callbacks[1]), None,
             )
         )
 

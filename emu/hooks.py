@@ -45,6 +45,11 @@ class Layout(NamedTuple):
     exclusive_address: int
 
 
+def code_address(callback: Any) -> ctypes.c_void_p:
+    """Where C finds a callback. `ctypes.cast` would tie it into a reference cycle."""
+    return ctypes.c_void_p.from_address(ctypes.addressof(callback))
+
+
 class Unicorn(NamedTuple):
     """Unicorn's library, one instance of it, and the register numbers the hooks need."""
 
@@ -63,8 +68,8 @@ class Unicorn(NamedTuple):
         handle = ctypes.c_size_t()
         self.require(
             self.lib.uc_hook_add(
-                self.handle, ctypes.byref(handle), kind, ctypes.cast(callback, ctypes.c_void_p),
-                None, ctypes.c_uint64(1), ctypes.c_uint64(0), *extra,
+                self.handle, ctypes.byref(handle), kind, code_address(callback), None,
+                ctypes.c_uint64(1), ctypes.c_uint64(0), *extra,
             )
         )  # fmt: skip
 

@@ -41,25 +41,11 @@ class Semihosting:
     def __init__(self, memory: Memory, console: Console, clock: Clock) -> None:
         self.memory, self.console, self.clock = memory, console, clock
         self.exit_code: int | None = None
-        self._operations: dict[int, Callable[[int], int]] = {
-            SYS_OPEN: self._open,
-            SYS_CLOSE: self._close,
-            SYS_WRITEC: self._writec,
-            SYS_WRITE0: self._write0,
-            SYS_WRITE: self._write,
-            SYS_READ: self._read,
-            SYS_READC: self._readc,
-            SYS_ISTTY: self._istty,
-            SYS_CLOCK: self._clock,
-            SYS_ERRNO: lambda parameter: 0,
-            SYS_EXIT: self._exit,
-            SYS_EXIT_EXTENDED: self._exit,
-        }
 
     def call(self, operation: int, parameter: int) -> int:
         """Serve one call; returns what goes into x0."""
-        serve = self._operations.get(operation & 0xFFFF_FFFF)
-        return FAILED if serve is None else serve(parameter) & MASK64
+        serve = _OPERATIONS.get(operation & 0xFFFF_FFFF)
+        return FAILED if serve is None else serve(self, parameter) & MASK64
 
     def _words(self, address: int, count: int) -> tuple[int, ...] | None:
         block = self.memory.read_virtual(address, WORD * count)
@@ -140,8 +126,28 @@ class Semihosting:
     def _clock(self, parameter: int) -> int:
         return self.clock.nanoseconds // 10_000_000
 
+    def _errno(self, parameter: int) -> int:
+        return 0
+
     def _exit(self, parameter: int) -> int:
         words = self._words(parameter, 2)
         normal = words is not None and words[0] == ADP_STOPPED_APPLICATION_EXIT
         self.exit_code = words[1] & 0xFF if words is not None and normal else 1
         return 0
+
+
+# Of functions, not of bound methods: those would tie every machine into a reference cycle.
+_OPERATIONS: dict[int, Callable[[Semihosting, int], int]] = {
+    SYS_OPEN: Semihosting._open,
+    SYS_CLOSE: Semihosting._close,
+    SYS_WRITEC: Semihosting._writec,
+    SYS_WRITE0: Semihosting._write0,
+    SYS_WRITE: Semihosting._write,
+    SYS_READ: Semihosting._read,
+    SYS_READC: Semihosting._readc,
+    SYS_ISTTY: Semihosting._istty,
+    SYS_CLOCK: Semihosting._clock,
+    SYS_ERRNO: Semihosting._errno,
+    SYS_EXIT: Semihosting._exit,
+    SYS_EXIT_EXTENDED: Semihosting._exit,
+}

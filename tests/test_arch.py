@@ -1,0 +1,78 @@
+"""Numbers of the architecture, checked against each other and against what is known."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emu import arch
+
+LOWER = " from a lower exception level"
+
+
+@pytest.mark.parametrize(
+    ("index", "affinity"),
+    [(0, 0), (1, 1), (15, 0xF), (16, 0x100), (17, 0x101), (255, 0xF0F), (4096, 0x1_0000)],
+)
+def test_mpidr_has_16_cpus_in_a_cluster(index, affinity):
+    assert arch.mpidr(index) == 0x8000_0000 | affinity
+    assert arch.mpidr(index) & arch.MPIDR_AFFINITY == affinity
+
+
+@given(st.sets(st.integers(0, 511), min_size=2, max_size=2))
+def test_mpidrs_differ(pair):
+    one, other = pair
+    assert arch.mpidr(one) != arch.mpidr(other)
+
+
+@pytest.mark.parametrize(
+    ("pstate", "level", "offset"),
+    [
+        (0x3C5, 1, 0x200),  # EL1h, masked
+        (0x4, 1, 0x000),  # EL1t
+        (0x0, 0, 0x400),  # EL0
+        (0x3C0, 0, 0x400),
+    ],
+)
+def test_vector_offset(pstate, level, offset):
+    assert arch.current_el(pstate) == level
+    assert arch.vector_offset(pstate) == offset
+
+
+def test_start_state_is_el1h_with_all_masked():
+    assert arch.PSTATE_EL1H_MASKED == 0x3C5
+
+
+@given(st.integers(0, 0x3F), st.integers(0, 0x1FF_FFFF))
+def test_syndrome_round_trip(ec, iss):
+    esr = arch.syndrome(ec, iss)
+    assert arch.exception_class(esr) == ec
+    assert esr & 0x1FF_FFFF == iss
+    assert esr & arch.ESR_IL
+    assert arch.describe_esr(esr)
+
+
+@pytest.mark.parametrize(
+    ("ec", "iss", "text"),
+    [
+        (0x00, 0, "unknown or undefined instruction"),
+        (0x15, 5, "SVC #0x5"),
+        (0x16, 0xEA1, "HVC #0xea1"),
+        (0x17, 0, "SMC #0x0"),
+        (0x3C, 0x800, "BRK #0x800"),
+        (0x24, 0x06, f"data abort{LOWER}, translation fault, level 2 on a read"),
+        (0x25, 0x4F, "data abort, permission fault, level 3 on a write"),
+        (0x25, 0x10, "data abort, external abort on a read"),
+        (0x25, 0x21, "data abort, alignment fault on a read"),
+        (0x20, 0x09, f"instruction abort{LOWER}, access flag fault, level 1"),
+        (0x21, 0x3F, "instruction abort, fault status 0x3f"),
+        (0x3B, 0, "exception class 0x3b"),
+    ],
+)
+def test_syndrome_in_words(ec, iss, text):
+    assert arch.describe_esr(arch.syndrome(ec, iss)) == text
+
+
+def test_address_size_fault_at_level_0():
+    assert arch.describe_fault_status(0) == "address size fault, level 0"

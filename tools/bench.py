@@ -1,0 +1,290 @@
+"""Measures the emulator's figures, as ratios within one run.
+
+    python tools/bench.py                 everything, about a minute
+    python tools/bench.py hvc speed       only these
+    python tools/bench.py --json          one JSON object
+
+Times on a shared machine drift, so each figure is the median of several rounds and stands beside
+something measured in the same round: bare Unicorn without hooks for speed, QEMU (when it is
+installed) for whole processes. A goal is a note in the table, never an assertion.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from emu.engine import native_available  # noqa: E402
+from emu.vm import Vm  # noqa: E402
+
+GUESTS = ROOT / "guests" / "bin"
+ROUNDS = 5
+MIB = 1 << 20
+
+
+class Figure(NamedTuple):
+    """One row: what was measured, its value, what it is compared with, and the goal."""
+
+    name: str
+    value: str
+    against: str
+    goal: str
+
+
+def median(measure: Callable[[], float], rounds: int = ROUNDS) -> float:
+    """The median of several measurements."""
+    return statistics.median(measure() for _ in range(rounds))
+
+
+def with_loops(name: str, loops: int, **options: Any) -> Vm:
+    """A VM of a guest whose `loop_count` is set."""
+    vm = Vm(GUESTS / f"{name}.elf", **options)
+    address = vm.image.symbols.address("loop_count")
+    assert address is not None
+    vm.engine.write(address, struct.pack("<Q", loops))
+    return vm
+
+
+def timed_run(vm: Vm) -> float:
+    """Seconds a VM takes to its end."""
+    start = time.perf_counter()
+    vm.run()
+    return time.perf_counter() - start
+
+
+def hvc() -> Iterator[Figure]:
+    """HVCs answered by a Python service, trace off."""
+    for native, loops, goal in ((True, 500_000, 500_000), (False, 100_000, 100_000)):
+        if native and not native_available():
+            continue
+        half = "native" if native else "Python"
+
+        def rate(native: bool = native, loops: int = loops) -> float:
+            return loops / timed_run(with_loops("hvc_loop", loops, native=native))
+
+        value = median(rate)
+        yield Figure(
+            f"PSCI_VERSION by HVC, {half} half",
+            f"{value:,.0f} /s",
+            f"{value / goal:.2f} × the goal",
+            f"≥ {goal:,} /s",
+        )
+
+
+def bare_seconds(name: str, loops: int) -> float:
+    """The same guest on Unicorn alone: no hooks but the UART's, ended by its HLT."""
+    import unicorn
+    from unicorn import arm64_const as a64
+
+    vm = with_loops(name, loops)
+    image, ram = vm.image, vm.ram
+    uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
+    uc.mem_map(ram.base, ram.size)
+    uc.mem_write(ram.base, vm.engine.read(ram.base, ram.size))
+    uc.mmio_map(0x0900_0000, 0x1000, lambda *_: 0x90, None, lambda *_: None, None)
+    uc.reg_write(a64.UC_ARM64_REG_X0, vm.engine.get("X0"))
+    start = time.perf_counter()
+    try:
+        uc.emu_start(image.entry, 1)
+    except unicorn.UcError:
+        pass  # the closing HLT
+    return time.perf_counter() - start
+
+
+def speed() -> Iterator[Figure]:
+    """Integer guests, counting on, against bare Unicorn with no hooks."""
+    for name, loops in (("spin", 20_000_000), ("coremarkish", 8_000)):
+        ratios, mips = [], []
+        for _ in range(ROUNDS):
+            bare = bare_seconds(name, loops)
+            vm = with_loops(name, loops)
+            ours = timed_run(vm)
+            ratios.append(ours / bare)
+            mips.append(vm.stats().instructions / ours / 1e6)
+        yield Figure(
+            f"{name}, counting on",
+            f"{statistics.median(mips):,.0f} MIPS",
+            f"{statistics.median(ratios):.2f} × the time of bare Unicorn",
+            "≤ 1.5 ×",
+        )
+
+
+# add x0, x0, #1; add x1, x1, #1; subs x9, x9, #1; b.ne back; wfi
+TIGHT_LOOP = (0x9100_0400, 0x9100_0421, 0xF100_0529, 0x54FF_FFA1, 0xD503_207F)
+TIGHT_TURNS = 50_000_000
+
+
+def tight_seconds(hook: bool) -> float:
+    """A four-instruction loop on Unicorn alone, with our hooks or with none."""
+    import unicorn
+    from unicorn import arm64_const as a64
+
+    from emu.doctor import Listener
+    from emu.engine import Engine
+    from emu.hooks import NEVER
+
+    code = struct.pack(f"<{len(TIGHT_LOOP)}I", *TIGHT_LOOP)
+    if hook:
+        engine = Engine()
+        engine.map_ram(0x4000_0000, MIB)
+        engine.write(0x4000_0000, code)
+        engine.set("X9", TIGHT_TURNS)
+        engine.set("PC", 0x4000_0000)
+        start = time.perf_counter()
+        engine.run(NEVER, Listener())
+        return time.perf_counter() - start
+    uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
+    uc.mem_map(0x4000_0000, MIB)
+    uc.mem_write(0x4000_0000, code)
+    uc.reg_write(a64.UC_ARM64_REG_X9, TIGHT_TURNS)
+    start = time.perf_counter()
+    uc.emu_start(0x4000_0000, 1)
+    return time.perf_counter() - start
+
+
+def tight() -> Iterator[Figure]:
+    """The worst case: a block of four instructions, where even an empty C hook costs 1.8 ×."""
+    if not native_available():
+        return
+    tight_seconds(True)
+    ratio = median(lambda: tight_seconds(True) / tight_seconds(False))
+    yield Figure(
+        "a four-instruction loop (worst case)", "", f"{ratio:.2f} × the time of bare Unicorn",
+        "no goal",
+    )
+
+
+def process_seconds(*command: str) -> float:
+    """Wall time of a whole process."""
+    start = time.perf_counter()
+    subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        check=False, timeout=60,
+    )  # fmt: skip
+    return time.perf_counter() - start
+
+
+def start() -> Iterator[Figure]:
+    """A whole process that runs hello, warm."""
+    guest = str(GUESTS / "hello.elf")
+    ours = (sys.executable, "-m", "emu", "run", guest)
+    qemu = shutil.which("qemu-system-aarch64")
+    process_seconds(*ours)
+    mine, theirs = [], []
+    for _ in range(9):
+        mine.append(process_seconds(*ours))
+        if qemu:
+            theirs.append(
+                process_seconds(
+                    qemu, "-M", "virt", "-cpu", "cortex-a72", "-nographic", "-semihosting",
+                    "-kernel", guest,
+                )
+            )  # fmt: skip
+    value = statistics.median(mine)
+    against = "QEMU is not installed"
+    if theirs:
+        pairs = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
+        against = f"{pairs:.2f} × QEMU's {statistics.median(theirs) * 1000:.0f} ms"
+    yield Figure("hvcemu run hello.elf, whole process", f"{value * 1000:.0f} ms", against,
+                 "< 150 ms")
+
+
+def memory_kib(key: str) -> int:
+    """A line of /proc/self/status, in KiB; 0 where there is no such file."""
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    return int(text.partition(f"{key}:")[2].split()[0])
+
+
+def fresh() -> Iterator[Figure]:
+    """A new Vm in a process that has made one before, and what it takes of memory."""
+    guest = GUESTS / "hello.elf"
+
+    def new() -> float:
+        start = time.perf_counter()
+        vm = Vm(guest)
+        seconds = time.perf_counter() - start
+        del vm
+        return seconds
+
+    new()
+    value = median(new, 25)
+    yield Figure("a new Vm", f"{value * 1000:.2f} ms", f"{value / 0.005:.2f} × the goal", "≤ 5 ms")
+    before = memory_kib("VmSize")
+    vm = Vm(guest)
+    vm.run()
+    used = (memory_kib("VmSize") - before) * 1024 - vm.ram.size
+    yield Figure("its address space beyond guest RAM", f"{used / MIB:.0f} MiB", "", "≤ 64 MiB")
+
+
+def flat() -> Iterator[Figure]:
+    """1,000 hello runs in one process, without help from the garbage collector."""
+    guest = GUESTS / "hello.elf"
+
+    def runs(count: int) -> None:
+        for _ in range(count):
+            Vm(guest).run()
+
+    runs(50)
+    gc.collect()
+    gc.disable()
+    before = memory_kib("VmRSS")
+    start = time.perf_counter()
+    runs(1000)
+    seconds = time.perf_counter() - start
+    gc.enable()
+    grown = memory_kib("VmRSS") - before
+    yield Figure(
+        "memory after 1,000 hello runs", f"{grown:+,} KiB", f"{seconds:.1f} s for all", "flat"
+    )
+
+
+BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
+    "hvc": hvc,
+    "speed": speed,
+    "tight": tight,
+    "start": start,
+    "vm": fresh,
+    "memory": flat,
+}
+
+
+def main() -> int:
+    """Run the benchmarks that were asked for and print their table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("which", nargs="*", metavar="WHICH", help=", ".join(BENCHES))
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args()
+    if unknown := set(options.which) - set(BENCHES):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there is {', '.join(BENCHES)}")
+    figures = []
+    for name in options.which or BENCHES:
+        for figure in BENCHES[name]():
+            figures.append(figure)
+            if not options.json:
+                print(f"{figure.name:<38} {figure.value:>16}  {figure.goal:<16} {figure.against}",
+                      flush=True)
+    if options.json:
+        print(json.dumps([figure._asdict() for figure in figures], indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
