@@ -43,6 +43,7 @@ typedef struct {
     PyObject *hvc, *smc;             /* what the handler gets for the conduit */
     PyObject *hypercall, *exception; /* borrowed while start() runs */
     PyThreadState *thread;
+    PyObject *weakrefs;
     int registers[REPLIES];
     uint64_t values[REPLIES];
     void *places[REPLIES];
@@ -264,6 +265,8 @@ static int hooks_init(PyObject *self, PyObject *args, PyObject *keywords)
 static void hooks_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    if (((Hooks *)self)->weakrefs)
+        PyObject_ClearWeakRefs(self);
     Py_XDECREF(((Hooks *)self)->hvc);
     Py_XDECREF(((Hooks *)self)->smc);
     type->tp_free(self);
@@ -276,6 +279,7 @@ static PyMemberDef hooks_members[] = {
     {"deadline", T_ULONGLONG, offsetof(Hooks, deadline), 0, "no block starts at or after it"},
     {"asked", T_BOOL, offsetof(Hooks, asked), READONLY, "a handler stopped the run"},
     {"late", T_BOOL, offsetof(Hooks, late), READONLY, "the deadline stopped the run"},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(Hooks, weakrefs), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -93,6 +93,7 @@ class SysReg(NamedTuple):
 
 SPSR_EL1 = SysReg(3, 0, 4, 0, 0)
 SCTLR_EL1 = SysReg(3, 0, 1, 0, 0)
+TTBR0_EL1 = SysReg(3, 0, 2, 0, 0)
 TCR_EL1 = SysReg(3, 0, 2, 0, 2)
 CNTKCTL_EL1 = SysReg(3, 0, 14, 1, 0)
 CNTFRQ_EL0 = SysReg(3, 3, 14, 0, 0)

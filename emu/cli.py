@@ -8,7 +8,6 @@ and ends in less time than they take to load.
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import os
 import re
@@ -399,6 +398,8 @@ def find_image(name: str) -> str:
     if bundled.is_file():
         return str(bundled)
     known = sorted(path.stem for path in folder.glob("*.elf"))
+    import difflib  # only a mistake needs it
+
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"bundled are {', '.join(known)}"
     raise EmuError(f"{name}: no such file, and no guest of that name; {hint}")

@@ -94,9 +94,10 @@ def _guarded(name: str, check: Callable[[], str]) -> Check:
 
 
 def _unicorn() -> str:
-    from emu.engine import describe_layout
+    from emu.calibrate import calibrate
+    from emu.cpu import version
 
-    return describe_layout()
+    return f"{version()}: {calibrate()}"
 
 
 def _half(native: bool) -> str:

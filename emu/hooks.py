@@ -10,105 +10,56 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from emu import arch
-from emu.errors import EngineError
+from emu.cpu import (
+    BLOCK_CALLBACK,
+    HOOK_BLOCK,
+    HOOK_INSN,
+    HOOK_INTR,
+    INS_MRS,
+    INTR_CALLBACK,
+    MRS_CALLBACK,
+    X_REGISTERS,
+    Context,
+    Cpu,
+)
 from emu.smccc import Conduit
 
 INTR_UNDEFINED, INTR_SVC, INTR_PREFETCH_ABORT, INTR_DATA_ABORT = 1, 2, 3, 4
 INTR_BRK, INTR_HVC, INTR_SMC = 7, 11, 13
 """Exception numbers in an INTR hook (unicorn 2.1.4 qemu/target/arm/cpu.h: EXCP_*)."""
-HOOK_INTR, HOOK_INSN, HOOK_BLOCK = 1 << 0, 1 << 1, 1 << 3
-INS_MRS = 1
-"""unicorn 2.1.4 include/unicorn/unicorn.h: uc_hook_type; arm64.h: UC_ARM64_INS_MRS."""
 NEVER = (1 << 64) - 1
 ARGUMENTS, REPLIES = 8, 18
 """x0–x7 are read for a call; a reply writes at most x0–x17 (DEN0028)."""
 
-INTR_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
-_BLOCK = ctypes.CFUNCTYPE(
-    None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
-)
-_MRS = ctypes.CFUNCTYPE(
-    ctypes.c_uint32, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(ctypes.c_uint32),
-    ctypes.c_void_p,
-)  # fmt: skip
 
-
-class Layout(NamedTuple):
-    """Offsets in Unicorn's context, from its own address."""
-
-    size: int
-    syndrome: int
-    fault_address: int
-    exclusive_address: int
-
-
-def code_address(callback: Any) -> ctypes.c_void_p:
-    """Where C finds a callback. `ctypes.cast` would tie it into a reference cycle."""
-    return ctypes.c_void_p.from_address(ctypes.addressof(callback))
-
-
-class Unicorn(NamedTuple):
-    """Unicorn's library, one instance of it, and the register numbers the hooks need."""
-
-    lib: Any
-    handle: Any
-    registers: tuple[int, ...]
-    pc: int
-
-    def require(self, error: int) -> None:
-        """Refuse to go on after an error that should not be possible."""
-        if error:
-            raise EngineError(f"Unicorn: {self.lib.uc_strerror(error).decode()}")
-
-    def hook(self, kind: int, callback: Any, *extra: Any) -> None:
-        """Register a hook for all addresses."""
-        handle = ctypes.c_size_t()
-        self.require(
-            self.lib.uc_hook_add(
-                self.handle, ctypes.byref(handle), kind, code_address(callback), None,
-                ctypes.c_uint64(1), ctypes.c_uint64(0), *extra,
-            )
-        )  # fmt: skip
-
-
-class Context:
-    """One vCPU's registers in Unicorn's own form; freed with the object."""
-
-    __slots__ = ("_lib", "pointer")
-
-    def __init__(self, unicorn: Unicorn) -> None:
-        self._lib = unicorn.lib
-        self.pointer = ctypes.c_void_p()
-        unicorn.require(self._lib.uc_context_alloc(unicorn.handle, ctypes.byref(self.pointer)))
-
-    @property
-    def address(self) -> int:
-        value = self.pointer.value
-        assert value is not None
-        return value
-
-    def __del__(self) -> None:
-        self._lib.uc_context_free(self.pointer)
+def check_reply(reply: object) -> None:
+    """Refuse what no register can hold, as `_native.c:write_reply` does."""
+    if not isinstance(reply, tuple) or len(reply) > REPLIES:
+        raise TypeError("a reply is None or a tuple of at most 18 integers")
+    for value in reply:
+        if not isinstance(value, int):
+            raise TypeError(f"a register holds an integer, not {value!r}")
+        if not 0 <= value <= NEVER:
+            raise OverflowError(f"a register holds 64 bits, not {value:#x}")
 
 
 class PythonHooks:
     """The hooks without a compiler."""
 
     def __init__(
-        self, unicorn: Unicorn, context: Context, layout: Layout, cycles_per_tick: int
+        self, cpu: Cpu, context: Context, syndrome_offset: int, cycles_per_tick: int
     ) -> None:
         self.instructions = self.cycles = 0
         self.deadline = NEVER
         self.asked = self.late = False
-        self._lib, self._uch = unicorn.lib, unicorn.handle
-        self._context, self._pc = context, unicorn.pc
-        self._syndrome = ctypes.c_uint32.from_address(context.address + layout.syndrome)
+        self._cpu, self._lib, self._context = cpu, cpu.lib, context
+        self._syndrome = ctypes.c_uint32.from_address(context.address + syndrome_offset)
         self._tick = cycles_per_tick
         self._block_start = self._block_size = 0
-        self._ids = (ctypes.c_int32 * REPLIES)(*unicorn.registers)
+        self._ids = (ctypes.c_int32 * REPLIES)(*X_REGISTERS[:REPLIES])
         self._values = (ctypes.c_uint64 * REPLIES)()
         base = ctypes.addressof(self._values)
         self._places = (ctypes.c_void_p * REPLIES)(*(base + 8 * n for n in range(REPLIES)))
@@ -116,23 +67,28 @@ class PythonHooks:
         # The callbacks find the hooks through this cell, filled only while start() runs, so
         # that no reference cycle keeps a finished engine and its memory alive.
         self._running: list[Any] = []
-        self._callbacks = self._make_callbacks(self._running)
-        unicorn.hook(HOOK_BLOCK, self._callbacks[0])
-        unicorn.hook(HOOK_INTR, self._callbacks[1])
-        unicorn.hook(HOOK_INSN, self._callbacks[2], ctypes.c_int(INS_MRS))
+        self._add_hooks(cpu, self._running)
 
     @staticmethod
-    def _make_callbacks(running: list[Any]) -> tuple[Any, Any, Any]:
+    def _add_hooks(cpu: Cpu, running: list[Any]) -> None:
         def on_block(_uc: int, address: int, size: int, _user: int) -> None:
-            running[0]._on_block(address, size)
+            try:
+                running[0]._on_block(address, size)
+            except BaseException as failure:  # Ctrl-C
+                running[0]._fail(failure)
 
         def on_interrupt(_uc: int, intno: int, _user: int) -> None:
-            running[0]._on_interrupt(intno, running[1], running[2])
+            try:
+                running[0]._on_interrupt(intno, running[1], running[2])
+            except BaseException as failure:
+                running[0]._fail(failure)
 
         def on_mrs(_uc: int, destination: int, reg: Any, _user: int) -> int:
             return int(running[0]._on_mrs(destination, *reg[0:5]))
 
-        return _BLOCK(on_block), INTR_CALLBACK(on_interrupt), _MRS(on_mrs)
+        cpu.hook(HOOK_BLOCK, BLOCK_CALLBACK(on_block))
+        cpu.hook(HOOK_INTR, INTR_CALLBACK(on_interrupt))
+        cpu.hook(HOOK_INSN, MRS_CALLBACK(on_mrs), ctypes.c_int(INS_MRS))
 
     def start(
         self, pc: int, until: int, hypercall: Callable[..., Any], exception: Callable[[int], Any]
@@ -141,18 +97,20 @@ class PythonHooks:
         self.asked = self.late = False
         self._running[:] = self, hypercall, exception
         try:
-            error = int(self._lib.uc_emu_start(self._uch, pc, until, 0, 0))
+            error = self._cpu.start(pc, until)
         finally:
             self._running.clear()
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+        try:
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            self._failure = None
         return error
 
     def stop(self) -> None:
         """Ask the running start() to return after this hook."""
         self.asked = True
-        self._lib.uc_emu_stop(self._uch)
+        self._cpu.stop()
 
     def refund(self, pc: int) -> None:
         """Take back the part of the current block that starts at pc."""
@@ -170,7 +128,7 @@ class PythonHooks:
     def _on_block(self, address: int, size: int) -> None:
         if self.cycles >= self.deadline:
             self.late = True
-            self._lib.uc_emu_stop(self._uch)
+            self._cpu.stop()
             return
         self._block_start, self._block_size = address, size
         self.instructions += size // arch.INSN_SIZE
@@ -182,34 +140,34 @@ class PythonHooks:
         register = arch.SysReg(op0, op1, crn, crm, op2)
         if register not in (arch.CNTPCT_EL0, arch.CNTVCT_EL0):
             return False
-        value = ctypes.c_uint64()
-        self._lib.uc_reg_read(self._uch, self._pc, ctypes.byref(value))
-        value.value = self._cycles_at(value.value) // self._tick
-        self._lib.uc_reg_write(self._uch, destination, ctypes.byref(value))
+        value = self._cycles_at(self._cpu.get("PC")) // self._tick
+        self._cpu.write_destination(destination, value)
         return True
+
+    def _fail(self, failure: BaseException) -> None:
+        self._failure = self._failure or failure
+        self.stop()
 
     def _on_interrupt(
         self, intno: int, hypercall: Callable[..., Any], exception: Callable[[int], Any]
     ) -> None:
-        if self._failure is not None:
+        if self._failure is not None:  # Unicorn is still unwinding: nothing more is answered
             return
-        try:
-            if intno in (INTR_HVC, INTR_SMC):
-                self._on_hypercall(intno, hypercall)
-            else:
-                exception(intno)
-        except BaseException as failure:
-            self._failure = failure
-            self.stop()
+        if intno in (INTR_HVC, INTR_SMC):
+            self._on_hypercall(intno, hypercall)
+        else:
+            exception(intno)
 
     def _on_hypercall(self, intno: int, hypercall: Callable[..., Any]) -> None:
-        self._lib.uc_context_save(self._uch, self._context.pointer)
-        self._lib.uc_reg_read_batch(self._uch, self._ids, self._places, ARGUMENTS)
+        handle = self._cpu.handle
+        self._lib.uc_context_save(handle, self._context.pointer)
+        self._lib.uc_reg_read_batch(handle, self._ids, self._places, ARGUMENTS)
         conduit = Conduit.HVC if intno == INTR_HVC else Conduit.SMC
         values = self._values
         reply = hypercall(conduit, self._syndrome.value & 0xFFFF, tuple(values[:ARGUMENTS]))
         if reply is None:
             self.stop()
-        elif reply:
+        else:
+            check_reply(reply)
             values[: len(reply)] = reply
-            self._lib.uc_reg_write_batch(self._uch, self._ids, self._places, len(reply))
+            self._lib.uc_reg_write_batch(handle, self._ids, self._places, len(reply))

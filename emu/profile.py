@@ -9,7 +9,6 @@ The comment behind a value is its source, kept so that `explain` can show it.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import re
@@ -128,6 +127,8 @@ def _path_of(name: str) -> Path:
     names = profile_names()
     if name in names:
         return data_folder("firmware") / f"{name}.toml"
+    import difflib  # only a mistake needs it
+
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else "`hvcemu profiles` lists them"
     raise ProfileError(_one_line(f"unknown profile {name}: {hint}"))

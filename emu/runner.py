@@ -16,7 +16,6 @@ shells use:
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import sys
 import time
@@ -29,7 +28,6 @@ from typing import Any
 from emu import exits
 from emu.console import Descriptor
 from emu.errors import EmuError
-from emu.report import fault_lines, place
 from emu.smccc import Call, Ret
 from emu.vm import Vm
 
@@ -144,12 +142,14 @@ class Runner:
         return self.limits.cycles is not None and self.vm.clock.cycles >= self.limits.cycles
 
     def _conclude(self, exit: exits.Exit, seconds: float) -> int:
+        if isinstance(exit, exits.Semihosting):
+            return exit.code
+        if isinstance(exit, exits.SystemEvent):
+            return self._conclude_event(exit)
+        from emu.report import fault_lines, place  # not on the way of a run that ends well
+
         symbols = self.vm.image.symbols
         match exit:
-            case exits.Semihosting():
-                return exit.code
-            case exits.SystemEvent():
-                return self._conclude_event(exit)
             case exits.Fault():
                 for line in fault_lines(exit, symbols):
                     self.say(line)
@@ -202,6 +202,8 @@ def load_target(target: str) -> Callable[[Call], object]:
 
 
 def _load_module(path: str) -> Any:
+    import importlib.util
+
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -7,7 +7,6 @@ lacks a field) or by a service (its own options) is not judged here.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -83,6 +82,8 @@ def table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _table(prefix: str, data: Mapping[str, Any], shapes: Mapping[str, type]) -> Problems:
     for key, value in data.items():
         if key not in shapes:
+            import difflib  # only a mistake needs it
+
             near = difflib.get_close_matches(key, list(shapes), n=1)
             hint = f"did you mean {near[0]}?" if near else f"it may be {', '.join(shapes)}"
             yield prefix + key, f"unknown key {prefix}{key}; {hint}"

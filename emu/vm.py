@@ -193,7 +193,7 @@ class Vm:
     def run(self, cycles: int | None = None) -> Exit:
         """Run until something leaves the machine, or for that many cycles."""
         self._settle()
-        deadline = NEVER if cycles is None else self.clock.cycles + cycles
+        deadline = NEVER if cycles is None else min(self.clock.cycles + cycles, NEVER)
         while True:
             exit = self._run_slice(deadline)
             if exit is not None:
@@ -217,7 +217,15 @@ class Vm:
             self._enter(vcpu)
         alone = self.machine.next_ready(vcpu.index) is vcpu
         stop = self.engine.run(deadline if alone else min(deadline, self._slice_end), self)
+        if alone:
+            self._renew_slice()
         return self._after(stop, vcpu)
+
+    def _renew_slice(self) -> None:
+        """A vCPU alone begins one slice after another, wherever the caller's deadlines fall."""
+        over = self.clock.cycles - self._slice_end
+        if over >= 0:
+            self._slice_end += (over // SLICE + 1) * SLICE
 
     def _after(self, stop: Stop, vcpu: Vcpu) -> Exit | None:
         if stop is Stop.FAULT:
@@ -261,7 +269,7 @@ class Vm:
     def _publish_stolen_time(self, vcpu: Vcpu) -> None:
         record = self.machine.stolen_time_bytes(vcpu)
         if record is not None:
-            self.engine.write(self.machine.stolen_time_record(vcpu.index), record)
+            self.engine.write_data(self.machine.stolen_time_record(vcpu.index), record)
 
     def _settle(self) -> None:
         """Write the reply to the exit the caller has just dealt with."""
@@ -274,7 +282,7 @@ class Vm:
         self._forwarded = None
         reply = Ret.value(exit.ret) if isinstance(exit.ret, int) else exit.ret
         if isinstance(reply, Undef):
-            self.engine.inject_undefined()
+            self.engine.inject_undefined(self)
         else:
             self.engine.write_reply(reply)
         if self.instruments:
@@ -295,7 +303,7 @@ class Vm:
                 self._after_change()
             return answer
         if answer is UNDEF:
-            self.engine.inject_undefined()
+            self.engine.inject_undefined(self)
             return ()
         assert isinstance(answer, Exit)
         if isinstance(answer, exits.Hypercall):

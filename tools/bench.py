@@ -12,6 +12,7 @@ installed) for whole processes. A goal is a note in the table, never an assertio
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import shutil
@@ -97,10 +98,8 @@ def bare_seconds(name: str, loops: int) -> float:
     uc.mmio_map(0x0900_0000, 0x1000, lambda *_: 0x90, None, lambda *_: None, None)
     uc.reg_write(a64.UC_ARM64_REG_X0, vm.engine.get("X0"))
     start = time.perf_counter()
-    try:
+    with contextlib.suppress(unicorn.UcError):  # the closing HLT
         uc.emu_start(image.entry, 1)
-    except unicorn.UcError:
-        pass  # the closing HLT
     return time.perf_counter() - start
 
 

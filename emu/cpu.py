@@ -1,0 +1,320 @@
+"""Unicorn's shared library, called directly: one `Cpu` is one instance of it.
+
+This is the only file that knows where Unicorn comes from. Its Python package is not imported
+where its library can be found beside it: the import takes as long as all the rest of a short
+run (55 of 115 ms), and a call through its classes several times as long as one through ctypes.
+Where the library is not in its usual place (Windows, LIBUNICORN_PATH), the package finds it.
+
+Numbers are those of unicorn 2.1.4, include/unicorn/unicorn.h and arm64.h; a test compares them
+with the package's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from emu import arch
+from emu.errors import EngineError
+
+ARCH_ARM64, MODE_ARM = 2, 0
+PROT_READ, PROT_WRITE, PROT_ALL = 1, 2, 7
+MEM_WRITE_UNMAPPED, MEM_FETCH_UNMAPPED = 20, 21
+HOOK_INTR, HOOK_INSN, HOOK_BLOCK = 1 << 0, 1 << 1, 1 << 3
+HOOK_MEM_UNMAPPED = 0b111 << 4
+INS_MRS = 1
+CTL_WRITE = 1 << 30
+CTL_TB_FLUSH = CTL_WRITE | 10
+CTL_TLB_FLUSH = CTL_WRITE | 11
+CTL_TCG_BUFFER_SIZE = CTL_WRITE | 1 << 26 | 13
+TCG_BUFFER = 16 << 20
+"""Bytes for translated code: 1 GiB by default, far more than any guest here fills."""
+
+X_REGISTERS = (*range(199, 228), 1, 2)
+"""UC_ARM64_REG_X0 to X30."""
+_REGISTERS: dict[str, int] = {
+    **{f"X{n}": number for n, number in enumerate(X_REGISTERS)},
+    "SP": 4,
+    "PC": 260,
+    "PSTATE": 265,
+    "ELR_EL1": 267,
+    "SP_EL0": 270,
+    "SP_EL1": 271,
+    "ESR_EL1": 277,
+    "FAR_EL1": 281,
+    "VBAR_EL1": 287,
+}
+"""UC_ARM64_REG_*."""
+REG_CP_REG = 290
+_SYSTEM_REGISTERS = {
+    "SPSR_EL1": arch.SPSR_EL1,
+    "SCTLR_EL1": arch.SCTLR_EL1,
+    "TCR_EL1": arch.TCR_EL1,
+    "TTBR0_EL1": arch.TTBR0_EL1,
+    "CNTFRQ_EL0": arch.CNTFRQ_EL0,
+    "HCR_EL2": arch.HCR_EL2,
+    "VMPIDR_EL2": arch.VMPIDR_EL2,
+    "SCR_EL3": arch.SCR_EL3,
+}
+
+INTR_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
+BLOCK_CALLBACK = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
+)
+MRS_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_uint32, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(ctypes.c_uint32),
+    ctypes.c_void_p,
+)  # fmt: skip
+UNMAPPED_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_bool, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_int,
+    ctypes.c_int64, ctypes.c_void_p,
+)  # fmt: skip
+READ_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_void_p
+)
+WRITE_CALLBACK = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, ctypes.c_void_p
+)
+
+
+class _CpReg(ctypes.Structure):
+    """uc_arm64_cp_reg: a system register by its encoding."""
+
+    _fields_ = [
+        *((name, ctypes.c_uint32) for name in ("crn", "crm", "op0", "op1", "op2")),
+        ("value", ctypes.c_uint64),
+    ]
+
+
+@functools.cache
+def library() -> Any:
+    """Unicorn's library, with the prototypes ctypes would guess wrong."""
+    lib = _load()
+    u64, pointer, integer = ctypes.c_uint64, ctypes.c_void_p, ctypes.c_int
+    for name, arguments in {
+        "uc_emu_start": (pointer, u64, u64, u64, ctypes.c_size_t),
+        "uc_emu_stop": (pointer,),
+        "uc_close": (pointer,),
+        "uc_mem_map_ptr": (pointer, u64, u64, ctypes.c_uint32, pointer),
+        "uc_mmio_map": (pointer, u64, u64, pointer, pointer, pointer, pointer),
+        "uc_reg_read": (pointer, integer, pointer),
+        "uc_reg_write": (pointer, integer, pointer),
+        "uc_reg_read_batch": (pointer, pointer, pointer, integer),
+        "uc_reg_write_batch": (pointer, pointer, pointer, integer),
+        "uc_context_alloc": (pointer, pointer),
+        "uc_context_save": (pointer, pointer),
+        "uc_context_restore": (pointer, pointer),
+        "uc_context_free": (pointer,),
+        "uc_context_size": (pointer,),
+        # The fixed part of the variadic ones.
+        "uc_ctl": (pointer, ctypes.c_uint32),
+        "uc_hook_add": (pointer, pointer, integer, pointer, pointer, u64, u64),
+        "uc_vmem_read": (pointer, u64, ctypes.c_uint32, pointer, ctypes.c_size_t),
+        "uc_vmem_write": (pointer, u64, ctypes.c_uint32, pointer, ctypes.c_size_t),
+    }.items():
+        getattr(lib, name).argtypes = arguments
+    lib.uc_context_size.restype = ctypes.c_size_t
+    lib.uc_strerror.restype = ctypes.c_char_p
+    lib.uc_version.restype = ctypes.c_uint32
+    return lib
+
+
+def _load() -> ctypes.CDLL:
+    spec = importlib.util.find_spec("unicorn")
+    if spec is None or not spec.submodule_search_locations:
+        raise EngineError("Unicorn is not installed: pip install 'unicorn>=2.1.4,<2.2'")
+    name = {"linux": "libunicorn.so.2", "darwin": "libunicorn.2.dylib"}.get(sys.platform)
+    path = Path(spec.submodule_search_locations[0], "lib", name or "")
+    if "LIBUNICORN_PATH" not in os.environ and path.is_file():
+        # A handle of our own: prototypes set here do not disturb those of the package.
+        return ctypes.CDLL(str(path))
+    from unicorn.unicorn_py3.unicorn import uclib
+
+    return ctypes.CDLL(uclib._name)
+
+
+def version() -> str:
+    """Unicorn's version, such as 2.1.4."""
+    packed = library().uc_version(None, None)
+    return f"{packed >> 24}.{packed >> 16 & 0xFF}.{packed >> 8 & 0xFF}"
+
+
+def code_address(callback: Any) -> ctypes.c_void_p:
+    """Where C finds a callback. `ctypes.cast` would tie it into a reference cycle."""
+    return ctypes.c_void_p.from_address(ctypes.addressof(callback))
+
+
+def function_address(name: str) -> int:
+    """Where C finds one of Unicorn's functions."""
+    address = code_address(getattr(library(), name)).value
+    assert address is not None
+    return address
+
+
+class Context:
+    """One vCPU's registers in Unicorn's own form; freed with the object."""
+
+    __slots__ = ("pointer",)
+
+    def __init__(self, cpu: Cpu) -> None:
+        self.pointer = ctypes.c_void_p()
+        cpu.require(library().uc_context_alloc(cpu.handle, ctypes.byref(self.pointer)))
+
+    @property
+    def address(self) -> int:
+        value = self.pointer.value
+        assert value is not None
+        return value
+
+    def __del__(self) -> None:
+        if self.pointer:
+            library().uc_context_free(self.pointer)
+
+
+class Cpu:
+    """One Unicorn instance, in the state EL1 finds below a hypervisor: EL1h, HVC enabled."""
+
+    def __init__(self) -> None:
+        self.lib = library()
+        self.handle = ctypes.c_void_p()
+        self.require(self.lib.uc_open(ARCH_ARM64, MODE_ARM, ctypes.byref(self.handle)))
+        self._keep: list[Any] = []
+        self._word = ctypes.c_uint64()
+        self._place = ctypes.byref(self._word)
+        buffer = ctypes.c_uint32(TCG_BUFFER)
+        self.require(self.lib.uc_ctl(self.handle, CTL_TCG_BUFFER_SIZE, buffer))
+        self.set("PSTATE", arch.PSTATE_EL1H_MASKED)
+        # Any system register write after PSTATE rebuilds Unicorn's cached flags.
+        self.set("SCR_EL3", arch.SCR_EL3_RUN)
+        self.set("HCR_EL2", arch.HCR_EL2_RUN)
+        self.set("SCTLR_EL1", arch.SCTLR_EL1_RESET)
+
+    def __del__(self) -> None:
+        if getattr(self, "handle", None):
+            self.lib.uc_close(self.handle)
+
+    def require(self, error: int) -> None:
+        """Refuse to go on after an error that should not be possible."""
+        if error:
+            raise EngineError(f"Unicorn: {self.error_text(error)}")
+
+    def error_text(self, error: int) -> str:
+        """A uc_err in words."""
+        text: bytes = self.lib.uc_strerror(error)
+        return text.decode()
+
+    # -- registers --------------------------------------------------------------------------
+
+    def get(self, name: str) -> int:
+        """Read a register by its architectural name."""
+        number = _REGISTERS.get(name)
+        if number is None:
+            cell = _CpReg(*_encoding(name), 0)
+            self.lib.uc_reg_read(self.handle, REG_CP_REG, ctypes.byref(cell))
+            value: int = cell.value
+            return value
+        self._word.value = 0
+        self.lib.uc_reg_read(self.handle, number, self._place)
+        return self._word.value
+
+    def set(self, name: str, value: int) -> None:
+        """Write a register by its architectural name."""
+        number = _REGISTERS.get(name)
+        if number is None:
+            cell = _CpReg(*_encoding(name), value)
+            self.lib.uc_reg_write(self.handle, REG_CP_REG, ctypes.byref(cell))
+        else:
+            self._word.value = value
+            self.lib.uc_reg_write(self.handle, number, self._place)
+
+    def write_destination(self, number: int, value: int) -> None:
+        """Write the register an MRS hook names by Unicorn's number."""
+        self._word.value = value
+        self.lib.uc_reg_write(self.handle, number, self._place)
+
+    def save(self, context: Context) -> None:
+        """Copy all registers out."""
+        self.require(self.lib.uc_context_save(self.handle, context.pointer))
+
+    def restore(self, context: Context) -> None:
+        """Copy all registers in; translations of the old address space are dropped."""
+        self.require(self.lib.uc_context_restore(self.handle, context.pointer))
+        self.require(self.lib.uc_ctl(self.handle, CTL_TLB_FLUSH))
+
+    def context_size(self) -> int:
+        """Bytes of a context, counted from its own address."""
+        return int(self.lib.uc_context_size(self.handle))
+
+    # -- memory -----------------------------------------------------------------------------
+
+    def map_memory(self, base: int, size: int, address: int) -> None:
+        """Make host memory at `address` guest-physical RAM."""
+        self.require(self.lib.uc_mem_map_ptr(self.handle, base, size, PROT_ALL, address))
+
+    def map_device(
+        self, base: int, size: int, read: Callable[..., int], write: Callable[..., None]
+    ) -> None:
+        """Call `read(offset, width)` and `write(offset, width, value)` for accesses there."""
+        callbacks = (
+            READ_CALLBACK(lambda _uc, offset, width, _user: read(offset, width)),
+            WRITE_CALLBACK(lambda _uc, offset, width, value, _user: write(offset, width, value)),
+        )
+        self._keep.append(callbacks)
+        addresses = [code_address(callback) for callback in callbacks]
+        self.require(
+            self.lib.uc_mmio_map(self.handle, base, size, addresses[0], None, addresses[1], None)
+        )
+
+    def forget_code(self) -> None:
+        """Drop all translated code.
+
+        All of it, because Unicorn looks a range up through the guest's own translation: what
+        the MMU does not map at its physical address would be left as it was.
+        """
+        self.require(self.lib.uc_ctl(self.handle, CTL_TB_FLUSH))
+
+    def read_virtual(self, address: int, size: int) -> bytes | None:
+        """Memory as the guest's translation shows it, None where it is not mapped."""
+        buffer = ctypes.create_string_buffer(size)
+        error = self.lib.uc_vmem_read(self.handle, address, PROT_READ, buffer, size)
+        return None if error else buffer.raw
+
+    def write_virtual(self, address: int, data: bytes) -> bool:
+        """Write memory as the guest's translation shows it; False where it is not mapped."""
+        return not self.lib.uc_vmem_write(self.handle, address, PROT_WRITE, data, len(data))
+
+    # -- running ----------------------------------------------------------------------------
+
+    def hook(self, kind: int, callback: Any, *extra: Any) -> None:
+        """Register a hook for all addresses."""
+        self._keep.append(callback)
+        handle = ctypes.c_size_t()
+        self.require(
+            self.lib.uc_hook_add(
+                self.handle, ctypes.byref(handle), kind, code_address(callback), None, 1, 0, *extra
+            )
+        )  # fmt: skip
+
+    def start(self, pc: int, until: int) -> int:
+        """Run; returns a uc_err."""
+        return int(self.lib.uc_emu_start(self.handle, pc, until, 0, 0))
+
+    def stop(self) -> None:
+        """From inside a hook: let start() return."""
+        self.lib.uc_emu_stop(self.handle)
+
+
+def register_number(name: str) -> int:
+    """Unicorn's number of a register that is not a system register."""
+    return _REGISTERS[name]
+
+
+def _encoding(name: str) -> tuple[int, int, int, int, int]:
+    register = _SYSTEM_REGISTERS[name]
+    return register.crn, register.crm, register.op0, register.op1, register.op2
