@@ -114,7 +114,10 @@ def seconds(text: str) -> float:
 
 def id_range(text: str) -> tuple[int, int]:
     """A range of identifiers as (base, count): ID, FIRST-LAST or ID+COUNT."""
-    first, sign, rest = re.fullmatch(r"([^-+]+)([-+]?)(.*)", text.strip() or "?").groups()  # type: ignore[union-attr]
+    match = re.fullmatch(r"([^-+]+)([-+]?)(.*)", text.strip())
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of ID, FIRST-LAST and ID+COUNT")
+    first, sign, rest = match.groups()
     base = function_id(first)
     if not sign:
         return base, 1

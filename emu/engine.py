@@ -231,7 +231,7 @@ class Engine:
         self.write_data(address, data)
         if self._translated:
             self.cpu.forget_code()
-            self._translated = False
+            self._translated = self._traps is not None  # a run in progress goes on translating
 
     def write_data(self, address: int, data: bytes) -> None:
         """Write guest-physical RAM that holds no code."""

@@ -82,13 +82,16 @@ class Deadline(Exit):
 class Fault(Exit):
     """What cannot be modelled or will not end: the reason, and where the guest was.
 
-    `esr` and `far` are those of the last exception, None when there was none. `instructions`
-    holds the machine code around PC as (address, word), as far as it could be read.
+    `esr` and `far` are those of the last exception, None when there was none; `origin` is PC and
+    ESR of the one before it, which is where a guest without vectors really went wrong.
+    `instructions` holds the machine code around the first of these that could be read, as
+    (address, word).
     """
 
     reason: str
     pc: int = 0
     esr: int | None = None
     far: int | None = None
+    origin: tuple[int, int] | None = None
     last_call: Call | None = None
     instructions: tuple[tuple[int, int], ...] = ()

@@ -188,7 +188,6 @@ class _Document:
         r"""\s*["']?([\w.-]+)["']?\s*="""
         r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|[^#"'])*(?:#\s*(.*))?$"""
     )
-    _TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)")
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -215,10 +214,11 @@ class _Document:
         try:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            message, line = str(error), None
-            if match := self._TOML_PLACE.fullmatch(message):
-                message, line = match[1], int(match[2] or len(text.splitlines()) or 1)
-            raise self._refuse(line, message) from None
+            # "(at line 1, column 9)" or "(at end of document)"
+            message, _, place = str(error).rpartition(" (at ")
+            line = re.match(r"line (\d+)", place)
+            last = max(1, len(text.splitlines()))
+            raise self._refuse(int(line[1]) if line else last, message) from None
         except (ValueError, RecursionError) as error:  # a number too long, lists too deep
             raise self._refuse(None, str(error)) from None
 

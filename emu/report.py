@@ -34,12 +34,16 @@ def fault_lines(fault: exits.Fault, symbols: Symbols) -> Iterator[str]:
         yield f"  last esr   {fault.esr:#x}: {describe_esr(fault.esr)}"
     if fault.far is not None:
         yield f"  last far   {fault.far:#x}"
+    if fault.origin is not None:
+        pc, esr = fault.origin
+        yield f"  before it  {describe_esr(esr)} at {place(symbols, pc)}, ESR {esr:#x}"
     if fault.last_call is not None:
         call = fault.last_call
         what = subject(call.fid)
         yield f"  last call  {call.conduit} {call_text(call, what)}"
     if not fault.instructions:
         yield "  code       none: nothing is mapped there"
+    marked = (fault.pc, fault.origin[0] if fault.origin else None)
     for address, word in fault.instructions:
-        mark = "→" if address == fault.pc else " "
+        mark = "→" if address in marked else " "
         yield f"  {mark} {address:#12x}  {word:08x}  {disassemble(address, word)}"

@@ -33,7 +33,7 @@ SCHEMA = 1
 CALL_WIDTH = 45
 RESULT_WIDTH = 28
 TITLE = (
-    f"{'cycles':>12} cpu {'by':<5} {'call':<{CALL_WIDTH}} {'result':<{RESULT_WIDTH}} answered by"
+    f"{'cycles':>12} cpu {'by':<8} {'call':<{CALL_WIDTH}} {'result':<{RESULT_WIDTH}} answered by"
 )
 
 Write = Callable[[str], None]
@@ -76,7 +76,7 @@ class TextTrace(Instrument):
         by = call.conduit if call.imm == 0 else f"{call.conduit}#{call.imm:x}"
         result = f"{answer_text(record.answer, what):<{RESULT_WIDTH}}"
         self.write(
-            f"{record.cycles:>12,} {call.vcpu:>3} {by:<5} {call_text(call, what):<{CALL_WIDTH}} "
+            f"{record.cycles:>12,} {call.vcpu:>3} {by:<8} {call_text(call, what):<{CALL_WIDTH}} "
             f"{self._paint(colour_of(record.answer), result)} {self._paint(_DIM, record.why)}"
         )
 

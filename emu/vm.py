@@ -98,8 +98,8 @@ class Vm:
         self._forwarded: tuple[Call, Route] | None = None
         self._calls = 0
         self._last_call: Call | None = None
-        self._esr: int | None = None
-        self._far: int | None = None
+        self._last_exception: _Taken | None = None
+        self._earlier_exception: _Taken | None = None
         self._map()
         address = self._place(_Extras(append, initrd, dtb, conduit))
         self._start_boot_cpu(address)
@@ -348,7 +348,9 @@ class Vm:
 
     def took_exception(self, esr: int, far: int | None, pc: int, vector: int) -> None:
         """Remember the last exception for a fault's report, and tell those who watch."""
-        self._esr, self._far = esr, far
+        taken = _Taken(pc, esr, far)
+        if taken != self._last_exception:
+            self._earlier_exception, self._last_exception = self._last_exception, taken
         if self.instruments:
             record = ExceptionRecord(
                 self.clock.cycles, self.engine.instructions, self._vcpu.index, pc, vector, esr, far
@@ -361,24 +363,38 @@ class Vm:
         return absent_device(address)
 
     def _fault(self, reason: str) -> Fault:
+        last, earlier = self._last_exception, self._earlier_exception
         pc = self.engine.get("PC")
+        return Fault(
+            vcpu=self._vcpu.index,
+            reason=reason,
+            pc=pc,
+            esr=last.esr if last else None,
+            far=last.far if last else None,
+            origin=(earlier.pc, earlier.esr) if earlier else None,
+            last_call=self._last_call,
+            instructions=self._code_around(pc) or self._code_around(earlier.pc if earlier else pc),
+        )
+
+    def _code_around(self, pc: int) -> tuple[tuple[int, int], ...]:
+        """The words on both sides of an address, as far as they are mapped."""
         words = []
         for address in range(pc - AROUND * INSN_SIZE, pc + (AROUND + 1) * INSN_SIZE, INSN_SIZE):
             word = self.engine.read_virtual(address, INSN_SIZE) if address >= 0 else None
             if word is not None:
                 words.append((address, int.from_bytes(word, "little")))
-        return Fault(
-            vcpu=self._vcpu.index,
-            reason=reason,
-            pc=pc,
-            esr=self._esr,
-            far=self._far,
-            last_call=self._last_call,
-            instructions=tuple(words),
-        )
+        return tuple(words)
 
 
 INITRD_ALIGN = 0x1000
+
+
+class _Taken(NamedTuple):
+    """An exception that was entered."""
+
+    pc: int
+    esr: int
+    far: int | None
 
 
 class _Extras(NamedTuple):

@@ -76,6 +76,22 @@ def test_descriptor_waits_until_the_end(pipe):
     assert [source.wait(), source.wait(), source.poll()] == [ord("z"), None, None]
 
 
+def test_cancelled_descriptor_is_the_end(pipe):
+    reader, writer = pipe
+    os.write(writer, b"z")
+    source = Descriptor(reader)
+    source.cancel()
+    assert source.wait() is None
+    assert source.poll() is None
+
+
+def test_descriptor_that_cannot_be_read_is_the_end(tmp_path):
+    folder = os.open(tmp_path, os.O_RDONLY)
+    source = Descriptor(folder)
+    assert (source.poll(), source.wait()) == (None, None)
+    os.close(folder)
+
+
 def test_closed_descriptor_is_the_end(pipe):
     reader, _ = pipe
     os.close(reader)

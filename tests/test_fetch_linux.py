@@ -241,7 +241,8 @@ def test_the_cached_kernel_is_an_arm64_image():
     images = fetch_linux.cached_images(fetch_linux.default_cache())
     if not images:
         pytest.skip("no kernel in the cache: run `python tools/fetch_linux.py`")
-    head = images[0].open("rb").read(64)
+    with images[0].open("rb") as image:
+        head = image.read(64)
     assert head[0x38:0x3C] == b"ARM\x64" or head[:2] == b"\x1f\x8b" or head[4:8] == b"zimg"
 
 

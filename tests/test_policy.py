@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 
 import pytest
@@ -171,6 +172,16 @@ def test_filter_reserved_ranges_are_the_architecture_calls():
 @pytest.mark.parametrize(("base", "count"), [(0x8400_0010, 1), (0x8400_000F, 2), (0x8400_001F, 9)])
 def test_filter_overlap_is_eexist(base, count):
     refused(errno.EEXIST, add, base, count, Action.DENY, add(0x8400_0010, 16))
+
+
+@pytest.mark.parametrize("fid", [0, 0x7FFF_FFFF, 0x8001_0000, 0xFFFF_FFFF])
+def test_filter_covers_all_but_the_reserved(fid):
+    assert add(fid).find(fid).base == fid
+
+
+def test_policies_cannot_be_edited():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        POLICY.filterable = False
 
 
 def test_filter_neighbours_are_fine():

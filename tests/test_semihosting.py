@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit import ONES, FakeMemory
 
 from emu.clock import Clock
 from emu.console import Console, Typed
 from emu.semihosting import Semihosting
+from kit import ONES, FakeMemory
 
 OPEN, CLOSE, WRITEC, WRITE0, WRITE, READ, READC = range(1, 8)
 ISTTY, CLOCK, ERRNO, EXIT, EXIT_EXTENDED = 0x09, 0x10, 0x13, 0x18, 0x20
@@ -79,6 +79,13 @@ def test_write_a_string_that_runs_off_the_map():
     guest = Guest(b"x" * 64)
     guest.debugger.call(WRITE0, TEXT)
     assert str(guest.console) == "x" * 64
+
+
+def test_write_a_string_across_two_mappings():
+    guest = Guest()
+    guest.debugger.memory = FakeMemory({0: b"a" * 100, 100: b"b" * 200 + bytes(300)})
+    guest.debugger.call(WRITE0, 0)
+    assert str(guest.console) == "a" * 100 + "b" * 200
 
 
 def test_a_string_without_end_stops_somewhere(monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emu import smccc
 from emu.smccc import (
     UNDEF,
     Call,
@@ -106,11 +107,17 @@ def test_registers_are_64_bits(x0, more):
 def test_named_replies():
     assert Ret.value(-1) == Ret.not_supported() == (ONES, 0, 0, 0)
     assert Ret.success(1, 2, 3) == (0, 1, 2, 3)
+    assert Ret.success() == (0, 0, 0, 0)
     assert Ret.only(-1) == (ONES,)
     assert Ret.untouched() == ()
     assert Ret.words(-1, 0, 1 << 32, 5) == (0xFFFF_FFFF, 0, 0, 5)
     assert Ret.success(1, 2, 3).first(2) == (0, 1)
     assert Ret.untouched().first(1) == ()
+
+
+def test_return_codes():
+    assert (smccc.SUCCESS, smccc.NOT_SUPPORTED) == (0, -1)
+    assert (smccc.NOT_REQUIRED, smccc.INVALID_PARAMETER) == (-2, -3)
 
 
 def test_signs():

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+
+from emu.el2 import El2, with_services
+from emu.errors import ProfileError
+from emu.profile import load_profile
+from emu.smccc import Ret
 from kit import (
     ARCH_FEATURES,
     NOT_SUPPORTED,
@@ -15,11 +20,6 @@ from kit import (
     machine,
     script,
 )
-
-from emu.el2 import El2, with_services
-from emu.errors import ProfileError
-from emu.profile import load_profile
-from emu.smccc import Ret
 
 PV_TIME = 0xC500_0020
 MODERN = ("kvm-5.17", "kvm-6.1", "kvm-6.4", "kvm-6.12", "kvm-6.17", "kvm-7.2")
@@ -77,6 +77,12 @@ def test_features_workaround_2(level, answer):
     script(with_levels(0, level, 0)) << ARCH_FEATURES(WORKAROUND_2) >> answer
 
 
+def test_features_without_a_word_about_the_host_is_vulnerable():
+    profile = with_services(load_profile("kvm-4.15"), {"arch": {"workarounds": [1, 2, 3]}})
+    for fid in (WORKAROUND_1, WORKAROUND_2, WORKAROUND_3):
+        script(El2(profile)) << ARCH_FEATURES(fid) >> NOT_SUPPORTED
+
+
 def test_features_of_the_recorded_hosts():
     el2 = machine("kvm-6.1")  # registers 2, 0, 1: abi/C §C4
     script(el2) << ARCH_FEATURES(WORKAROUND_1) >> 1
@@ -122,7 +128,7 @@ def test_workaround_calls_without_a_fast_path():
 )
 def test_options_refused(options):
     profile = with_services(load_profile("kvm-4.15"), {"arch": options})
-    with pytest.raises(ProfileError, match="kvm-4.15.toml.*service arch"):
+    with pytest.raises(ProfileError, match=r"kvm-4\.15\.toml.*service arch"):
         El2(profile)
 
 

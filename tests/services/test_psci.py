@@ -5,6 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from emu import exits
+from emu.el2 import El2, with_services
+from emu.exits import EventKind
+from emu.profile import load_profile
+from emu.service import MpState
+from emu.smccc import Ret
 from kit import (
     AFFINITY_INFO,
     AFFINITY_INFO_32,
@@ -34,17 +41,11 @@ from kit import (
     SYSTEM_SUSPEND,
     VERSION,
     FakeHost,
+    Verb,
     ask,
     machine,
     script,
 )
-
-from emu import exits
-from emu.el2 import El2, with_services
-from emu.exits import EventKind
-from emu.profile import load_profile
-from emu.service import MpState
-from emu.smccc import Ret
 
 ENTRY, CONTEXT = 0x4010_0000, 0xC0FFEE
 SHUTDOWN, RESET, SUSPEND = EventKind.SHUTDOWN, EventKind.RESET, EventKind.SUSPEND
@@ -101,7 +102,7 @@ DISPATCH = [  # identifiers, answer in 0.1, 0.2, 1.0, 1.1, 1.2, 1.3
     ],
 )
 def test_dispatch(fid, version, answer):
-    script(psci(version)) << FEATURES.__class__(fid)() >> answer
+    script(psci(version)) << Verb(fid)() >> answer
 
 
 # --- PSCI_FEATURES (abi/B §B5) -----------------------------------------------------------------

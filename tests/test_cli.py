@@ -1,0 +1,271 @@
+"""The command line as a user meets it, in processes of its own where the exit status counts."""
+
+import argparse
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from emu import cli
+from emu.profile import data_folder
+
+GUESTS = data_folder("guests")
+
+
+def hvcemu(*arguments, **options):
+    """Run the command; returns the finished process."""
+    return subprocess.run(
+        [sys.executable, "-m", "emu", *map(str, arguments)],
+        capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}, **options,
+    )  # fmt: skip
+
+
+def test_run_hello():
+    done = hvcemu("run", GUESTS / "hello.elf")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hello from EL1\n", "")
+
+
+def test_the_guests_semihosting_code_is_the_exit_status():
+    assert hvcemu("run", "semihosting").returncode == 42
+
+
+def test_under_none_discovery_ends_with_the_guests_own_report():
+    done = hvcemu("run", "smccc_discover", "--profile", "none")
+    assert done.returncode == 3
+    assert "UNDEF" in done.stdout
+
+
+def test_trace_goes_to_standard_error_plain_and_aligned():
+    done = hvcemu("run", "smccc_discover", "--trace", "calls,exceptions")
+    lines = done.stderr.splitlines()
+    assert "\x1b" not in done.stderr
+    column = lines[0].index("result")
+    assert all(line[column - 1] == " " and line[column] != " " for line in lines[1:])
+    assert lines[-1].endswith("service psci")
+    assert done.stdout == hvcemu("run", "smccc_discover").stdout
+
+
+def test_trace_file_holds_the_same_calls(tmp_path):
+    path = tmp_path / "out.jsonl"
+    done = hvcemu("run", "smccc_discover", "--trace", "calls", "--trace-file", path)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    calls = [row for row in rows if row["type"] == "call"]
+    assert rows[0]["type"] == "start"
+    assert rows[-1] == {
+        "type": "exit", "kind": "systemevent", "cycles": rows[-1]["cycles"], "vcpu": 0,
+        "detail": "SHUTDOWN",
+    }  # fmt: skip
+    assert len(calls) == len(done.stderr.splitlines()) - 1
+    assert calls[0]["name"] == "PSCI_VERSION"
+
+
+def test_services_registers_and_filter_change_what_a_guest_finds():
+    def found(*options):
+        return hvcemu("run", "smccc_discover", *options).stdout
+
+    assert "TRNG_RND64(64)" in found()
+    for options in (
+        ("--services=-trng",), ("--fw-reg", "STD_BMAP=0"), ("--deny", "0x84000050-0x8400005F"),
+        ("--deny", "0x84000050+4"), ("--profile", "kvm-5.17", "--services=-trng"),
+    ):  # fmt: skip
+        assert "TRNG_RND64(64)" not in found(*options), options
+    assert "may be called" in found("--services=-arch")
+
+
+def test_the_seed_is_the_entropy():
+    first, again, other = (
+        hvcemu("call", "0xC4000053", "64", "--seed", seed).stdout for seed in ("1", "1", "2")
+    )
+    assert first == again != other
+
+
+def test_call_prints_the_kvm_words():
+    out = hvcemu("call", "0x8600FF01", "--profile", "kvm-6.1").stdout
+    for word in ("b66fb428", "e911c52e", "564bcaa9", "743a004d"):
+        assert word in out
+
+
+def test_call_as_json():
+    done = hvcemu("call", "0x84000000", "--conduit", "smc", "--imm", "1", "--json")
+    row = json.loads(done.stdout)
+    assert (row["name"], row["ret"], row["answer"]) == (
+        "PSCI_VERSION", ["0xffffffffffffffff"], "ret",
+    )  # fmt: skip
+
+
+def test_explain_knows_fields_owner_name_and_every_profile():
+    out = hvcemu("explain", "0xC4000053").stdout
+    for text in ("TRNG_RND64", "standard secure services", "SMC64/HVC64", "DEN0098", "kvm-6.17"):
+        assert text in out
+    row = json.loads(hvcemu("explain", "0xC4000053", "--json").stdout)
+    assert {profile["profile"] for profile in row["profiles"]} >= {"none", "kvm-4.15", "qemu-tcg"}
+
+
+def test_profiles_and_diff():
+    assert "kvm-6.12" in hvcemu("profiles").stdout
+    assert len(json.loads(hvcemu("profiles", "--json").stdout)) >= 9
+    assert "SMCCC filter" in hvcemu("diff", "kvm-6.1", "kvm-6.12").stdout
+    assert "cannot tell them apart" in hvcemu("diff", "kvm-6.4", "kvm-6.12").stdout
+    assert json.loads(hvcemu("diff", "kvm-6.4", "kvm-6.12", "--json").stdout) == []
+
+
+def test_doctor():
+    done = hvcemu("doctor")
+    assert done.returncode == 0
+    assert done.stdout.endswith("everything vital works\n")
+
+
+def test_a_function_of_ones_own_answers_a_range(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def version(call): return 0x10000\n")
+    done = hvcemu("run", "smccc_discover", "--forward", f"0x84000050={path}:version", "--trace",
+                  "calls")  # fmt: skip
+    assert "SMCCC filter forwards 0x84000050" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), "the following arguments are required"),
+        (("bogus",), "invalid choice"),
+        (("run", "nothing"), "no such file, and no guest of that name"),
+        (("run", "helo"), "did you mean hello"),
+        (("run", "/nowhere/x.elf"), "No such file"),
+        (("run", "hello", "--profile", "kvm6.1"), "did you mean kvm-6.1"),
+        (("run", "hello", "--cpus", "-1"), "1 to 123 CPUs"),
+        (("run", "hello", "--cpus", "1000000"), "1 to 123 CPUs"),
+        (("run", "hello", "--mem", "0"), "1M to 64G"),
+        (("run", "hello", "--mem", "99999999999G"), "1M to 64G"),
+        (("run", "hello", "--mem", "lots"), "is not a size"),
+        (("run", "hello", "--dtb", "README.md"), "no flattened device tree"),
+        (("run", "hello", "--deny", "5-3"), "empty or leaves 32 bits"),
+        (("run", "hello", "--deny", "zz"), "is not a number"),
+        (("run", "hello", "--deny", "0x80000000"), "Arm architecture calls"),
+        (("run", "hello", "--deny", "0x84000000", "--profile", "kvm-6.1"), "no SMCCC filter"),
+        (("run", "hello", "--forward", "1=nofile.py:f"), "FILE.py:FUNCTION"),
+        (("run", "hello", "--fw-reg", "STD_BMAP"), "NAME=VALUE"),
+        (("run", "hello", "--fw-reg", "FOO=1"), "no firmware register FOO"),
+        (("run", "hello", "--fw-reg", "STD_BMAP=2"), "only bits of 0x1"),
+        (("run", "hello", "--services", "trng"), "write +trng or -trng"),
+        (("run", "hello", "--services=-foo"), "unknown service foo"),
+        (("run", "hello", "--trace", "foo"), "calls or exceptions"),
+        (("run", "hello", "--timeout", "-1"), "is not a number of seconds"),
+        (("run", "hello", "--max-cycles", "0"), "at least 1"),
+        (("run", "hello", "--trace-file", "/nowhere/x"), "No such file"),
+        (("explain", "99999999999"), "does not fit"),
+        (("call", "0x84000000", *"12345678"), "at most 7 arguments"),
+        (("call", "0x84000000", "--imm", "65536"), "16-bit immediate"),
+        (("diff", "kvm-6.1"), "required"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_status_2(arguments, text, capsys, monkeypatch):
+    monkeypatch.chdir(Path(cli.__file__).parent.parent)
+    try:
+        status = cli.main(list(arguments))
+    except SystemExit as exit:
+        status = exit.code
+    said = capsys.readouterr().err
+    assert status == 2
+    assert text in said
+    assert said.startswith("hvcemu: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full on this host")
+def test_a_full_disk_is_one_line():
+    done = hvcemu("run", "hello", "--trace-file", "/dev/full")
+    assert done.returncode == 2
+    assert done.stderr == "hvcemu: No space left on device\n"
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    done = subprocess.run(
+        f"{sys.executable} -m emu explain 0x84000000 | head -n 1", shell=True, text=True,
+        capture_output=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)},
+    )  # fmt: skip
+    assert done.stdout == "0x84000000  PSCI_VERSION\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["run", "call", "explain", "profiles", "diff", "doctor"])
+def test_every_command_has_help_with_examples(command, capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main([command, "--help"])
+    out = capsys.readouterr().out
+    assert exit.value.code == 0
+    assert "examples:\n" in out
+    assert f"hvcemu {command}" in out
+
+
+def on_a_terminal(*arguments, interrupt_after=None):
+    """Run on a pseudo-terminal; returns (status, everything shown)."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.environ["PYTHONPATH"] = str(Path(cli.__file__).parent.parent)
+        os.environ["TERM"] = "xterm"
+        os.environ.pop("NO_COLOR", None)
+        os.execv(sys.executable, [sys.executable, "-m", "emu", *arguments])
+    if interrupt_after:
+        time.sleep(interrupt_after)
+        os.kill(pid, signal.SIGINT)
+    shown = bytearray()
+    try:
+        while data := os.read(fd, 4096):
+            shown += data
+    except OSError:
+        pass  # Linux: the terminal has closed
+    os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
+
+def test_on_a_terminal_there_is_colour():
+    status, shown = on_a_terminal("run", "hello", "--trace", "calls")
+    assert status == 0
+    assert "\x1b[36mSHUTDOWN" in shown
+    assert "kvm-6.12" in on_a_terminal("profiles")[1]
+
+
+def test_a_long_run_has_a_status_line_and_ctrl_c_says_where(tmp_path):
+    guest = tmp_path / "for_ever.bin"
+    guest.write_bytes(bytes.fromhex("00000014"))  # b .
+    started = time.monotonic()
+    status, shown = on_a_terminal("run", str(guest), "--load", "0x40080000", interrupt_after=2.5)
+    assert status == 130
+    assert time.monotonic() - started < 5
+    assert re.search(r"M instructions .* MIPS .* Ctrl-C stops", shown)
+    assert re.search(r"interrupted after .* s at 0x40080000", shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("64M", 64 << 20), ("1g", 1 << 30), ("512KiB", 512 << 10), ("4096", 4096)],
+)
+def test_sizes(text, value):
+    assert cli.size(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0x84000050", (0x8400_0050, 1)),
+        ("0x8400_0050-0x8400_005F", (0x8400_0050, 16)),
+        ("0x84000050+4", (0x8400_0050, 4)),
+    ],
+)
+def test_ranges(text, value):
+    assert cli.id_range(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "-", "+1", "x-y", "0x84000050-"])
+def test_broken_ranges(text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        cli.id_range(text)

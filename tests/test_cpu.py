@@ -1,0 +1,85 @@
+"""Unicorn's library, called directly: our numbers against its package's."""
+
+import gc
+import weakref
+
+import pytest
+import unicorn
+from unicorn import arm64_const, unicorn_const
+
+from emu import arch, cpu
+from emu.errors import EngineError
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (cpu.ARCH_ARM64, "UC_ARCH_ARM64"), (cpu.MODE_ARM, "UC_MODE_ARM"),
+        (cpu.PROT_READ, "UC_PROT_READ"), (cpu.PROT_WRITE, "UC_PROT_WRITE"),
+        (cpu.PROT_ALL, "UC_PROT_ALL"), (cpu.HOOK_INTR, "UC_HOOK_INTR"),
+        (cpu.HOOK_INSN, "UC_HOOK_INSN"), (cpu.HOOK_BLOCK, "UC_HOOK_BLOCK"),
+        (cpu.HOOK_MEM_UNMAPPED, "UC_HOOK_MEM_UNMAPPED"),
+        (cpu.MEM_WRITE_UNMAPPED, "UC_MEM_WRITE_UNMAPPED"),
+        (cpu.MEM_FETCH_UNMAPPED, "UC_MEM_FETCH_UNMAPPED"),
+        (cpu.CTL_TB_FLUSH & 0xFFFF, "UC_CTL_TB_FLUSH"),
+        (cpu.CTL_TLB_FLUSH & 0xFFFF, "UC_CTL_TLB_FLUSH"),
+        (cpu.CTL_TCG_BUFFER_SIZE & 0xFFFF, "UC_CTL_TCG_BUFFER_SIZE"),
+    ],
+)  # fmt: skip
+def test_constants_are_unicorns(ours, theirs):
+    assert ours == getattr(unicorn_const, theirs)
+
+
+def test_register_numbers_are_unicorns():
+    for name, number in cpu._REGISTERS.items():
+        assert number == getattr(arm64_const, f"UC_ARM64_REG_{name}")
+    assert arm64_const.UC_ARM64_REG_CP_REG == cpu.REG_CP_REG
+    assert arm64_const.UC_ARM64_INS_MRS == cpu.INS_MRS
+
+
+def test_the_version_is_the_packages():
+    assert unicorn.__version__.startswith(cpu.version())
+
+
+def test_the_package_finds_a_library_in_an_unusual_place(monkeypatch):
+    monkeypatch.setenv("LIBUNICORN_PATH", "")
+    assert cpu._load().uc_version(None, None)
+
+
+def test_without_unicorn_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(cpu.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EngineError, match="pip install"):
+        cpu._load()
+
+
+@pytest.mark.parametrize("name", [*cpu._REGISTERS, "TTBR0_EL1", "TCR_EL1", "VMPIDR_EL2"])
+def test_registers_are_read_back(name):
+    one = cpu.Cpu()
+    value = 0x3C5 if name == "PSTATE" else 0x4000_1230
+    one.set(name, value)
+    assert one.get(name) == value
+
+
+def test_a_cpu_starts_as_el1_below_a_hypervisor():
+    one = cpu.Cpu()
+    assert one.get("PSTATE") == arch.PSTATE_EL1H_MASKED
+    assert one.get("SCTLR_EL1") == arch.SCTLR_EL1_RESET
+    assert one.get("HCR_EL2") == arch.HCR_EL2_RUN
+
+
+def test_an_impossible_error_is_refused_in_unicorns_words():
+    with pytest.raises(EngineError, match=r"Invalid argument|memory"):
+        cpu.Cpu().map_memory(1, 1, 0)
+
+
+def test_a_cpu_is_freed_with_its_last_reference():
+    gc.disable()
+    try:
+        one = cpu.Cpu()
+        one.hook(cpu.HOOK_INTR, cpu.INTR_CALLBACK(lambda *_: None))
+        one.map_device(0x900_0000, 0x1000, lambda *_: 0, lambda *_: None)
+        gone = weakref.ref(one)
+        del one
+        assert gone() is None
+    finally:
+        gc.enable()
