@@ -14,6 +14,9 @@ enum { INTR_HVC = 11, INTR_SMC = 13 };
 enum { ARGUMENTS = 8, REPLIES = 18, WORD = 4 };
 enum { HOOK_INTR = 1, HOOK_INSN = 2, HOOK_BLOCK = 8, INS_MRS = 1 };
 enum { CRN_TIMER = 14, OP2_CNTPCT = 1, OP2_CNTVCT = 2 };
+/* CNTP_* and CNTV_* are not modelled: a timer keeps nothing and compares with zero. Unicorn would
+ * answer from the host's clock. */
+enum { CRM_CNTP = 2, CRM_CNTV = 3, OP2_TVAL = 0, OP2_CVAL = 2 };
 
 typedef struct {
     uint32_t crn, crm, op0, op1, op2;
@@ -82,12 +85,17 @@ static uint32_t on_mrs(void *uc, int destination, const CpReg *reg, void *user)
 {
     Hooks *h = user;
     uint64_t pc = 0, value;
-    if (reg->crn != CRN_TIMER || reg->crm != 0 || reg->op0 != 3 || reg->op1 != 3)
-        return 0;
-    if (reg->op2 != OP2_CNTPCT && reg->op2 != OP2_CNTVCT)
+    int timer = reg->crm == CRM_CNTP || reg->crm == CRM_CNTV;
+    if (reg->crn != CRN_TIMER || reg->op0 != 3 || reg->op1 != 3)
         return 0;
     h->api.reg_read(uc, h->pc_register, &pc);
     value = cycles_at(h, pc) / h->cycles_per_tick;
+    if (timer && reg->op2 == OP2_TVAL)
+        value = -value & 0xFFFFFFFF;
+    else if (timer && reg->op2 == OP2_CVAL)
+        value = 0;
+    else if (reg->crm != 0 || (reg->op2 != OP2_CNTPCT && reg->op2 != OP2_CNTVCT))
+        return 0;
     h->api.reg_write(uc, destination, &value);
     return 1;
 }

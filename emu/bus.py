@@ -29,6 +29,8 @@ GIC_DISTRIBUTOR = Place("GICv3 distributor", 0x0800_0000, 0x1_0000)
 GIC_REDISTRIBUTOR = Place("GICv3 redistributor", 0x080A_0000, 0x00F6_0000)
 PL011 = Place("PL011", 0x0900_0000, 0x1000)
 STOLEN_TIME = Place("stolen-time records", 0x090A_0000, 0x1_0000)
+STOLEN_TIME_RECORD = 64
+"""One for each vCPU, 64-byte aligned (DEN0057; linux Documentation/virt/kvm/arm/pvtime.rst)."""
 RAM_BASE = 0x4000_0000
 ABSENT = (GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR)
 

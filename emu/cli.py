@@ -428,8 +428,9 @@ def call(options: Any) -> int:
     """`hvcemu call`."""
     from emu import exits
     from emu.describe import answer_text, subject
-    from emu.el2 import El2, PaperHost
+    from emu.el2 import El2
     from emu.explain import call_lines, make_call
+    from emu.paper import PaperHost
     from emu.smccc import Ret
 
     if len(options.args) > 7 or options.imm > 0xFFFF:

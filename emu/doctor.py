@@ -47,6 +47,9 @@ class Listener:
     def absent(self, address: int) -> str | None:
         return None
 
+    def unclaimed(self, access: object) -> bool:
+        return False
+
 
 def _contract(native: bool) -> tuple[int, list[tuple[str, int]], int]:
     """Run a program of six instructions; returns (instructions, traps heard, x0)."""

@@ -17,7 +17,7 @@ import enum
 import mmap
 import os
 import weakref
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from emu import arch
 from emu.bus import Device
@@ -67,6 +67,23 @@ class Stop(enum.Enum):
     FAULT = "fault"
 
 
+class Access(NamedTuple):
+    """An access to guest-physical memory; `value` is what a store would write."""
+
+    kind: int
+    address: int
+    size: int
+    value: int
+
+    @property
+    def is_write(self) -> bool:
+        return self.kind == MEM_WRITE_UNMAPPED
+
+    @property
+    def is_fetch(self) -> bool:
+        return self.kind == MEM_FETCH_UNMAPPED
+
+
 class Traps(Protocol):
     """Who hears of what the engine does not decide. Called from inside a hook."""
 
@@ -81,6 +98,9 @@ class Traps(Protocol):
 
     def absent(self, address: int) -> str | None:
         """The name of a device that belongs at this physical address but is not modelled."""
+
+    def unclaimed(self, access: Access) -> bool:
+        """An access nobody claims: True to stop before it, False for an external abort."""
 
 
 def native_available() -> bool:
@@ -127,12 +147,13 @@ class Engine:
         self.native = use_native
         self.hooks = build(self.cpu, self._scratch, self.layout.syndrome, CYCLES_PER_TICK)
         self.fault = ""
+        self._left = False
         self._storm = StormWatch()
         self._failures: list[BaseException] = []
         self._translated = False
         self._traps: Traps | None = None
         self._ram: list[tuple[int, int, mmap.mmap, Any]] = []
-        self._unmapped: list[tuple[int, int]] = []
+        self._unmapped: list[Access] = []
         self._watch_unmapped()
         self.reset_context = Context(self.cpu)
         self.save(self.reset_context)
@@ -253,7 +274,7 @@ class Engine:
         """
         if self._traps is not None:
             raise EngineError("this engine is running: return from the handler first")
-        self._traps, self.fault = traps, ""
+        self._traps, self.fault, self._left = traps, "", False
         self.hooks.deadline = until
         self._translated = True
         try:
@@ -268,7 +289,7 @@ class Engine:
                     raise self._failures[0]
                 if self.fault:
                     return Stop.FAULT
-                if self.hooks.asked:
+                if self.hooks.asked or self._left:
                     return Stop.ASKED
                 if self.hooks.late:
                     return Stop.DEADLINE
@@ -327,9 +348,9 @@ class Engine:
         seen = self._unmapped
 
         def on_unmapped(
-            _uc: int, access: int, address: int, _size: int, _value: int, _user: int
+            _uc: int, kind: int, address: int, size: int, value: int, _user: int
         ) -> bool:
-            seen.append((access, address))
+            seen.append(Access(kind, address, size, value & (1 << 8 * min(size, 8)) - 1))
             return False
 
         self.cpu.hook(HOOK_MEM_UNMAPPED, UNMAPPED_CALLBACK(on_unmapped))
@@ -339,28 +360,26 @@ class Engine:
         if not self._unmapped:
             self._fail(f"Unicorn stopped: {self.cpu.error_text(error)}")
             return
-        access, address = self._unmapped[-1]
+        access = self._unmapped[-1]
+        if not access.is_fetch:
+            self.hooks.refund(self.get("PC"))
         assert self._traps is not None
-        if name := self._traps.absent(address):
-            if access != MEM_FETCH_UNMAPPED:
-                self.hooks.refund(self.get("PC"))
-            self._fail(f"the guest reached for the {name} at {address:#x}, "
+        if name := self._traps.absent(access.address):
+            self._fail(f"the guest reached for the {name} at {access.address:#x}, "
                        "which this machine does not have yet")
-            return
-        self._external_abort(access, address)
+        elif not access.is_fetch and self._traps.unclaimed(access):
+            self._left = True
+        else:
+            self._external_abort(access)
 
-    def _external_abort(self, access: int, address: int) -> None:
+    def _external_abort(self, access: Access) -> None:
         """Unicorn tells the physical address; FAR is valid only where that is the virtual one."""
-        pc = self.get("PC")
-        fetch = access == MEM_FETCH_UNMAPPED
         translated = self.get("SCTLR_EL1") & arch.SCTLR_M
         iss = arch.FSC_EXTERNAL | (arch.ISS_FNV if translated else 0)
-        if access == MEM_WRITE_UNMAPPED:
+        if access.is_write:
             iss |= arch.ISS_WNR
-        if not fetch:
-            self.hooks.refund(pc)
-        esr = arch.syndrome(self._abort_class(fetch), iss)
-        self._take(esr, None if translated else address, pc)
+        esr = arch.syndrome(self._abort_class(access.is_fetch), iss)
+        self._take(esr, None if translated else access.address, self.get("PC"))
 
     def _abort_class(self, fetch: bool) -> int:
         lower = arch.current_el(self.get("PSTATE")) == 0

@@ -22,11 +22,8 @@ class ProfileError(EmuError):
     """A profile is unknown or malformed; names the file and the line where there is one."""
 
 
-class PolicyError(EmuError):
-    """A filter range, firmware register or service selection that the profile refuses.
-
-    `errno` holds the value Linux would have returned (EINVAL, EEXIST, EBUSY, ENOENT).
-    """
+class KvmError(EmuError):
+    """What a VMM asked for is refused; `errno` is what the ioctl would have returned."""
 
     def __init__(self, message: str, errno: int) -> None:
         super().__init__(message)
@@ -35,3 +32,11 @@ class PolicyError(EmuError):
 
 class EngineError(EmuError):
     """Unicorn on this host does not behave as the engine needs (`hvcemu doctor` tells)."""
+
+
+class PolicyError(KvmError):
+    """A filter range, firmware register or service selection that the profile refuses."""
+
+
+class OneRegError(KvmError):
+    """A register that cannot be read or written through ONE_REG."""

@@ -62,6 +62,20 @@ class SystemEvent(Exit):
 
 
 @dataclass(slots=True)
+class Mmio(Exit):
+    """An access to an address nobody claims, left to the VMM (KVM_EXIT_MMIO).
+
+    PC is still on the instruction; `data` is what a store writes. For a load, the VMM puts the
+    value into `data`; the next run completes the instruction.
+    """
+
+    address: int
+    size: int
+    is_write: bool
+    data: int = 0
+
+
+@dataclass(slots=True)
 class Semihosting(Exit):
     """The guest ended the run with SYS_EXIT or SYS_EXIT_EXTENDED; `code` is its exit status."""
 

@@ -9,6 +9,7 @@ through its Python class for every block costs more than the block.
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,10 @@ from emu.smccc import Conduit
 INTR_UNDEFINED, INTR_SVC, INTR_PREFETCH_ABORT, INTR_DATA_ABORT = 1, 2, 3, 4
 INTR_BRK, INTR_HVC, INTR_SMC = 7, 11, 13
 """Exception numbers in an INTR hook (unicorn 2.1.4 qemu/target/arm/cpu.h: EXCP_*)."""
+CRN_TIMER, OP2_CNTPCT, OP2_CNTVCT = arch.CNTVCT_EL0.crn, arch.CNTPCT_EL0.op2, arch.CNTVCT_EL0.op2
+TIMERS, OP2_TVAL, OP2_CVAL = (2, 3), 0, 2
+"""CNTPCT_EL0 and CNTVCT_EL0; CRm of CNTP_* and CNTV_*, which are not modelled: a timer keeps
+nothing, compares with zero, and is not answered from the host's clock as Unicorn would."""
 NEVER = (1 << 64) - 1
 ARGUMENTS, REPLIES = 8, 18
 """x0–x7 are read for a call; a reply writes at most x0–x17 (DEN0028)."""
@@ -96,9 +101,20 @@ class PythonHooks:
         """Run guest code until Unicorn stops; returns its uc_err."""
         self.asked = self.late = False
         self._running[:] = self, hypercall, exception
+        previous = sys.unraisablehook
+
+        def keep(unraisable: sys.UnraisableHookArgs) -> None:
+            # Ctrl-C on the way into a callback, before its `try`: ctypes would print and forget it.
+            if unraisable.exc_value and "ctypes callback" in (unraisable.err_msg or ""):
+                self._fail(unraisable.exc_value)
+            else:
+                previous(unraisable)
+
+        sys.unraisablehook = keep
         try:
             error = self._cpu.start(pc, until)
         finally:
+            sys.unraisablehook = previous
             self._running.clear()
         try:
             if self._failure is not None:
@@ -137,10 +153,15 @@ class PythonHooks:
     def _on_mrs(
         self, destination: int, crn: int, crm: int, op0: int, op1: int, op2: int
     ) -> bool:
-        register = arch.SysReg(op0, op1, crn, crm, op2)
-        if register not in (arch.CNTPCT_EL0, arch.CNTVCT_EL0):
+        if crn != CRN_TIMER or op0 != 3 or op1 != 3:
             return False
         value = self._cycles_at(self._cpu.get("PC")) // self._tick
+        if crm in TIMERS and op2 == OP2_TVAL:
+            value = -value & 0xFFFF_FFFF
+        elif crm in TIMERS and op2 == OP2_CVAL:
+            value = 0
+        elif crm or op2 not in (OP2_CNTPCT, OP2_CNTVCT):
+            return False
         self._cpu.write_destination(destination, value)
         return True
 

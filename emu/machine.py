@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emu.arch import mpidr
+from emu.bus import STOLEN_TIME, STOLEN_TIME_RECORD
 from emu.clock import Clock
-from emu.el2 import STOLEN_TIME_BASE, STOLEN_TIME_RECORD, Splitmix
+from emu.entropy import Splitmix
 from emu.service import MpState
 
 
@@ -29,7 +30,8 @@ class Vcpu:
     """One vCPU. `context` is the engine's; `start` is set while a reset is due.
 
     `stolen` counts the cycles it could have run while another vCPU did, as KVM's run_delay
-    does; `ready_since` is when it last became ready, None while it runs or sleeps.
+    does; `ready_since` is when it last became ready, None while it runs or sleeps. `admitted` is
+    whether a CPU_ON of it is granted (vCPU hot-add).
     """
 
     index: int
@@ -41,6 +43,7 @@ class Vcpu:
     stolen: int = 0
     stolen_start: int | None = None
     ready_since: int | None = None
+    admitted: bool = True
 
     @property
     def ready(self) -> bool:
@@ -73,6 +76,9 @@ class Machine:
         target.ready_since = self.clock.cycles
         self.changed = True
 
+    def may_power_on(self, vcpu: int) -> bool:
+        return self.vcpus[vcpu].admitted
+
     def power_off(self, vcpu: int) -> None:
         target = self.vcpus[vcpu]
         target.state, target.ready_since = MpState.STOPPED, None
@@ -101,7 +107,7 @@ class Machine:
     @staticmethod
     def stolen_time_record(vcpu: int) -> int:
         """Address of a vCPU's record, outside guest RAM (DEN0057 asks for 64-byte alignment)."""
-        return STOLEN_TIME_BASE + vcpu * STOLEN_TIME_RECORD
+        return STOLEN_TIME.base + vcpu * STOLEN_TIME_RECORD
 
     def stolen_time_bytes(self, vcpu: Vcpu) -> bytes | None:
         """The record's contents, None before the guest asked for it.

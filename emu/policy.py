@@ -138,6 +138,7 @@ class Policy:
     """The filter ranges, the firmware registers and their values, and what was withheld.
 
     `withheld` names features switched off on a kernel that has no register to do it with.
+    `written` names the registers a VMM has written, for the rule of seed 002.
     """
 
     filterable: bool = False
@@ -145,6 +146,7 @@ class Policy:
     values: Mapping[str, int] = field(default_factory=dict)
     ranges: tuple[FilterRange, ...] = ()
     withheld: frozenset[str] = frozenset()
+    written: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, definitions: Mapping[str, FwReg], *, filterable: bool) -> Policy:
@@ -185,6 +187,27 @@ class Policy:
         """Write a firmware register before the VM has run; short names such as STD_BMAP do."""
         register = self.definition(name)
         return replace(self, values={**self.values, register.name: register.check(value)})
+
+    def with_write(self, name: str, value: int, first_write: str) -> Policy:
+        """Write a register under a rule of mode fwreg.first_write (seed 002).
+
+        "invalidate-others": the first write of any bitmap clears those not yet written;
+        "invalidate-others-always": every write clears all others. A valid write sticks.
+        """
+        policy = self.with_register(name, value)
+        register = self.definition(name)
+        if register.kind is not RegisterKind.BITMAP:
+            return policy
+        written = self.written | {register.name}
+        always = first_write == "invalidate-others-always"
+        if not always and (first_write != "invalidate-others" or self.written):
+            return replace(policy, written=written)
+        cleared = {
+            other.name: 0
+            for other in self.definitions.values()
+            if other.kind is RegisterKind.BITMAP and other.name != register.name
+        }
+        return replace(policy, written=written, values={**policy.values, **cleared})
 
     def definition(self, name: str) -> FwReg:
         """The register called `name`, with or without KVM_REG_ARM_, in any case."""

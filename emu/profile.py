@@ -14,11 +14,12 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from emu.errors import ProfileError
+from emu.modes import DEFAULTS, parse_modes
 from emu.policy import FwReg, Policy, RegisterKind
 from emu.schema import problems, table
 from emu.smccc import Conduit
@@ -42,7 +43,8 @@ class Profile:
 
     `rules` maps a conduit to {immediate: interface}, with "other" for the rest. `unknown` is
     the reply to a function nobody has. `reply_registers` is how many of x0–x3 an answer
-    writes, `full_identifier` whether x0 is compared whole instead of w0. `sources` holds the
+    writes, `full_identifier` whether x0 is compared whole instead of w0. `modes` holds a value
+    for every row of `modes.py`. `sources` holds the
     comment beside each dotted key, `places` its file and line.
     """
 
@@ -57,6 +59,7 @@ class Profile:
     services: Mapping[str, Mapping[str, Any]]
     policy: Policy
     promise: DeviceTreePromise
+    modes: Mapping[str, str] = field(default_factory=lambda: DEFAULTS)
     sources: Mapping[str, str] = field(repr=False, default_factory=dict)
     places: Mapping[str, str] = field(repr=False, default_factory=dict)
 
@@ -64,6 +67,10 @@ class Profile:
         """Which of `INTERFACES` this instruction leads to."""
         rule = self.rules[conduit]
         return rule.get(str(imm), rule["other"])
+
+    def with_modes(self, modes: Mapping[str, Any]) -> Profile:
+        """The same profile with some modes chosen otherwise."""
+        return replace(self, modes=parse_modes(modes, self.modes)) if modes else self
 
     def place(self, *path: str) -> str:
         """File and line of a key, or of the nearest table above it; at least the file."""
@@ -275,6 +282,7 @@ def _build(
         services={key: options for key, options in services.items() if options is not False},
         policy=_build_policy(tables, places),
         promise=_build_promise(table(tables, "device_tree")),
+        modes=parse_modes(table(tables, "modes")),
         sources=sources,
         places=places,
     )

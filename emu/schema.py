@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from emu.modes import flatten, mode_problem
 from emu.policy import RegisterKind
 from emu.smccc import MASK32, MASK64, Conduit
 
-INTERFACES = ("smccc", "x0-only", "undef")
-"""Where a conduit leads: to the services; to x0 = NOT_SUPPORTED and nothing else; nowhere."""
-UNKNOWN_REPLIES = ("not-supported", "undef")
+INTERFACES = ("smccc", "x0-only", "undef", "enosys")
+"""Where a conduit leads: to the services; to x0 = NOT_SUPPORTED or −ENOSYS alone; nowhere."""
+UNKNOWN_REPLIES = ("not-supported", "undef", "exit", "enosys")
 METHODS = ("hvc", "smc")
 """Documentation/devicetree/bindings/arm/psci.yaml: `method`."""
 
@@ -32,6 +33,7 @@ _TOP: Mapping[str, type] = {
     "services": dict,
     "registers": dict,
     "device_tree": dict,
+    "modes": dict,
 }
 _DEVICE_TREE: Mapping[str, type] = {
     "method": str,
@@ -71,6 +73,9 @@ def problems(data: Mapping[str, Any]) -> Problems:
     for name, register in table(data, "registers").items():
         yield from _register(f"registers.{name}", register)
     yield from _promise(table(data, "device_tree"))
+    for key, value in flatten(table(data, "modes")):
+        if problem := mode_problem(key, value):
+            yield f"modes.{key}", problem
 
 
 def table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:

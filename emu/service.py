@@ -49,6 +49,9 @@ class Host(Protocol):
     def power_on(self, vcpu: int, entry: int, context_id: int) -> None:
         """Reset a STOPPED vCPU to start at `entry` with x0 = `context_id`."""
 
+    def may_power_on(self, vcpu: int) -> bool:
+        """Whether the VMM grants a CPU_ON of this vCPU (mode cpu_on.policy)."""
+
     def power_off(self, vcpu: int) -> None:
         """Stop a vCPU before its next instruction."""
 
@@ -72,6 +75,9 @@ class Firmware(Protocol):
 
     def implements(self, fid: int) -> bool:
         """Whether a call with this identifier would reach a service."""
+
+    def mode(self, key: str) -> str:
+        """The value of a mode (modes.py)."""
 
 
 @dataclass(frozen=True, slots=True)

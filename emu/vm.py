@@ -8,30 +8,33 @@ every host. A handled call is answered inside the trap; only what leaves the mac
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from emu import exits
 from emu.arch import INSN_SIZE
-from emu.boot import Ram, load_image, place_dtb
+from emu.boot import load_image, place_dtb
 from emu.bus import PL011, STOLEN_TIME, absent_device
 from emu.clock import Clock
 from emu.console import Console
 from emu.devices.pl011 import Pl011
 from emu.devicetree import Board, PsciNode, check_dtb, device_tree
-from emu.el2 import El2, Route
-from emu.engine import Engine, Stop
+from emu.el2 import El2
+from emu.engine import Access, Engine, Stop
 from emu.errors import BootError
 from emu.exits import Exit, Fault
 from emu.hooks import NEVER
+from emu.image import Image, ImageKind, Ram
 from emu.instrument import CallRecord, ExceptionRecord, Instrument
 from emu.machine import Machine, Start, Vcpu
 from emu.policy import Action
-from emu.profile import Profile, load_profile
+from emu.profile import DeviceTreePromise, Profile, load_profile
+from emu.routing import Route
 from emu.semihosting import Semihosting
 from emu.service import MpState, Service
 from emu.smccc import UNDEF, Call, Conduit, Ret, Undef
+from emu.symbols import Symbols
 
 SLICE = 10_000
 """Cycles a vCPU runs before the next ready one has its turn: 10 µs, short beside a scheduler
@@ -58,12 +61,14 @@ class Vm:
 
     `image` is an ELF, an arm64 Linux Image, or raw code with `load` (and `entry`). `memory` is
     in bytes. `conduit` overrides what the device tree says about /psci; `dtb` replaces the
-    generated tree. `services` adds services of one's own. `native` chooses the engine's half.
+    generated tree. `services` adds services of one's own, `modes` chooses rows of modes.py.
+    `native` chooses the engine's half. Without an image nothing is loaded and no vCPU runs:
+    that is the bare machine below kvm.py.
     """
 
     def __init__(
         self,
-        image: str | os.PathLike[str],
+        image: str | os.PathLike[str] | None = None,
         *,
         profile: str | Profile = "kvm-6.12",
         cpus: int = 1,
@@ -77,13 +82,18 @@ class Vm:
         conduit: Conduit | str | None = None,
         console: Console | None = None,
         services: Iterable[type[Service]] = (),
+        modes: Mapping[str, Any] | None = None,
         instruments: Iterable[Instrument] = (),
         native: bool | None = None,
     ) -> None:
         _check_size(cpus, memory)
-        self.profile = load_profile(profile) if isinstance(profile, str) else profile
+        found = load_profile(profile) if isinstance(profile, str) else profile
+        self.profile = found.with_modes(modes or {})
         self.ram = Ram(size=memory)
-        self.image = load_image(image, ram=self.ram, load=load, entry=entry)
+        self.image = (
+            NO_IMAGE if image is None
+            else load_image(image, ram=self.ram, load=load, entry=entry)
+        )
         self.console = console or Console()
         self.instruments = list(instruments)
         self.engine = Engine(native=native)
@@ -100,9 +110,15 @@ class Vm:
         self._last_call: Call | None = None
         self._last_exception: _Taken | None = None
         self._earlier_exception: _Taken | None = None
+        self.takes_mmio = False
+        """Whether an access nobody claims is an exit for the caller, as KVM makes it."""
+        if self.profile.modes["cpu_on.policy"] != "allow":
+            for vcpu in self.machine.vcpus[1:]:
+                vcpu.admitted = False
         self._map()
-        address = self._place(_Extras(append, initrd, dtb, conduit))
-        self._start_boot_cpu(address)
+        if image is not None:
+            address = self._place(_Extras(append, initrd, dtb, conduit))
+            self._start_boot_cpu(address)
 
     def __enter__(self) -> Vm:
         return self
@@ -151,6 +167,8 @@ class Vm:
                 raise BootError(f"{extras.dtb}: {error}") from None
             return blob
         promise = self.profile.promise
+        if self.profile.modes["discovery.static"] == "absent":
+            promise = DeviceTreePromise()
         method = str(extras.conduit or promise.method)
         psci = PsciNode(method, promise.compatible, promise.cells) if promise.method else None
         return device_tree(
@@ -362,6 +380,18 @@ class Vm:
         """Devices a guest expects and this machine has not got."""
         return absent_device(address)
 
+    def unclaimed(self, access: Access) -> bool:
+        """An access nobody claims: an exit where the caller wants to see it."""
+        if self.takes_mmio:
+            self._exit = exits.Mmio(
+                vcpu=self._vcpu.index,
+                address=access.address,
+                size=access.size,
+                is_write=access.is_write,
+                data=access.value if access.is_write else 0,
+            )
+        return self.takes_mmio
+
     def _fault(self, reason: str) -> Fault:
         last, earlier = self._last_exception, self._earlier_exception
         pc = self.engine.get("PC")
@@ -387,6 +417,7 @@ class Vm:
 
 
 INITRD_ALIGN = 0x1000
+NO_IMAGE = Image("", ImageKind.RAW, 0, (), Symbols())
 
 
 class _Taken(NamedTuple):

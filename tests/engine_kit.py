@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from emu import arch
 from emu.engine import Engine, Stop, native_available
 from emu.hooks import NEVER
@@ -175,6 +176,9 @@ class Recorder:
 
     def absent(self, address: int) -> str | None:
         return self.name
+
+    def unclaimed(self, access: object) -> bool:
+        return False
 
 
 def code(*words: int) -> bytes:

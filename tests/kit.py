@@ -37,7 +37,9 @@ class FakeHost:
         entropy: Callable[[int], int] = lambda bits: (1 << bits) - 1,
         stolen_time: bool = True,
         mpidrs: list[int] | None = None,
+        refused: tuple[int, ...] = (),
     ) -> None:
+        self.refused = refused
         self.clock = Clock()
         self.done: list[tuple[Any, ...]] = []
         self.affinities = [mpidr(n) for n in range(cpus)] if mpidrs is None else mpidrs
@@ -55,6 +57,9 @@ class FakeHost:
     def power_on(self, vcpu: int, entry: int, context_id: int) -> None:
         self.states[vcpu] = MpState.RUNNABLE
         self.done.append(("on", vcpu, entry, context_id))
+
+    def may_power_on(self, vcpu: int) -> bool:
+        return vcpu not in self.refused
 
     def power_off(self, vcpu: int) -> None:
         self.states[vcpu] = MpState.STOPPED

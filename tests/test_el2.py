@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 import emu.el2
 from emu import exits
-from emu.el2 import El2, PaperHost, Splitmix, with_services
+from emu.el2 import El2, with_services
+from emu.entropy import Splitmix
+from emu.paper import PaperHost
 from emu.errors import PolicyError, ProfileError
 from emu.policy import Action, Policy
 from emu.profile import load_profile
@@ -203,7 +205,7 @@ def test_routes_kept_stay_bounded(monkeypatch):
     el2 = machine()
     for fid in range(100):
         el2.hypercall(fid)
-    assert len(el2._routes) <= 8
+    assert len(el2._shared.routes) <= 8
 
 
 @settings(max_examples=30)

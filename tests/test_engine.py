@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+
 from emu import arch
 from emu import engine as engine_module
 from emu.engine import Engine, Stop
@@ -12,10 +13,53 @@ from emu.errors import EngineError
 from emu.hooks import NEVER
 from emu.smccc import Conduit
 from engine_kit import (
-    CODE, DATA, EL0_ALIAS, EL0T, EL1H, EL1T, ELR_EL1, ERET, ESR_EL1, ICC_PMR_EL1, ISB, MPIDR_EL1,
-    NOP, NOWHERE, RAM, RAM_SIZE, SCTLR_EL1, TABLES, UNMAPPED, VECTORS, WFI, Recorder, add, b, br,
-    brk, code, go, halves, hlt, hvc, ldr, ldr_w, ldxr, machine, mov, movz, mrs, msr, smc, store,
-    str_w, stxr, subs, svc, turn_mmu_on, udf,
+    CODE,
+    DATA,
+    EL0_ALIAS,
+    EL0T,
+    EL1H,
+    EL1T,
+    ELR_EL1,
+    ERET,
+    ESR_EL1,
+    ICC_PMR_EL1,
+    ISB,
+    MPIDR_EL1,
+    NOP,
+    NOWHERE,
+    RAM,
+    RAM_SIZE,
+    SCTLR_EL1,
+    TABLES,
+    UNMAPPED,
+    VECTORS,
+    WFI,
+    Recorder,
+    add,
+    b,
+    br,
+    brk,
+    code,
+    go,
+    halves,
+    hlt,
+    hvc,
+    ldr,
+    ldr_w,
+    ldxr,
+    machine,
+    mov,
+    movz,
+    mrs,
+    msr,
+    smc,
+    store,
+    str_w,
+    stxr,
+    subs,
+    svc,
+    turn_mmu_on,
+    udf,
 )  # fmt: skip
 
 IMMEDIATES = (0, 1, 0x1234, 0xFFFF)
@@ -397,7 +441,9 @@ def test_wfi_stops_behind_itself_and_goes_on(native):
 
 
 @halves
-@pytest.mark.parametrize("word", [0xD503_205F, 0xD503_203F, 0xD503_209F], ids="wfe yield sev".split())
+@pytest.mark.parametrize(
+    "word", [0xD503_205F, 0xD503_203F, 0xD503_209F], ids=["wfe", "yield", "sev"]
+)
 def test_other_hints_continue(native, word):
     engine = machine(native, word, movz(3, 1), WFI)
     assert go(engine) is Stop.WFI

@@ -10,18 +10,53 @@ import weakref
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from emu import arch
 from emu.cpu import BLOCK_CALLBACK
 from emu.engine import UNTIL, Engine, Stop
 from emu.hooks import NEVER, check_reply
 from emu.vm import Vm
 from engine_kit import (
-    CNTFRQ, CNTPCT, CNTVCT, CODE, DATA, EL1H, ERET, NE, NOP, NOWHERE, RAM, VECTORS, WFI, XZR,
-    Recorder, add, b, b_if, brk, cbz, code, eor, go, halves, hvc, ldr, machine, madd, movz,
-    mrs, smc, store, subs, svc, tbz, udf,
+    CNTFRQ,
+    CNTPCT,
+    CNTVCT,
+    CODE,
+    DATA,
+    EL1H,
+    ERET,
+    NE,
+    NOP,
+    NOWHERE,
+    RAM,
+    VECTORS,
+    WFI,
+    XZR,
+    Recorder,
+    add,
+    b,
+    b_if,
+    brk,
+    cbz,
+    code,
+    eor,
+    go,
+    halves,
+    hvc,
+    ldr,
+    machine,
+    madd,
+    movz,
+    mrs,
+    msr,
+    smc,
+    store,
+    subs,
+    svc,
+    tbz,
+    udf,
 )  # fmt: skip
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 GUESTS = sorted((Path(__file__).parent.parent / "guests" / "bin").glob("*.elf"))
 HOOK_CODE = 1 << 2
@@ -91,11 +126,11 @@ OPERATIONS = st.one_of(
 )
 BODIES = st.lists(OPERATIONS, min_size=1, max_size=40)
 ENDINGS = {
-    "wfi": (WFI, 0),
-    "udf": (udf(), 1),
-    "load from nowhere": (ldr(0, 8), 1),
-    "store to nowhere": (store(0, 8), 1),
-    "brk": (brk(), 1),
+    "wfi": WFI,
+    "udf": udf(),
+    "load from nowhere": ldr(0, 8),
+    "store to nowhere": store(0, 8),
+    "brk": brk(),
 }
 
 
@@ -125,7 +160,8 @@ def bare_count(words: list[int]) -> int:
     try:
         uc.emu_start(CODE, UNTIL)
     except unicorn.UcError as error:
-        assert error.errno in (6, 7, 21)  # unclaimed read, write; an exception without a hook
+        if error.errno not in (6, 7, 21):  # unclaimed read, write; an exception without a hook
+            raise
     return count[0]
 
 
@@ -133,8 +169,7 @@ def bare_count(words: list[int]) -> int:
 @settings(max_examples=60, deadline=None)
 @given(body=BODIES, turns=st.integers(1, 5), ending=st.sampled_from(sorted(ENDINGS)))
 def test_count_of_any_program_is_that_of_a_bare_unicorn(native, body, turns, ending):
-    last, faults = ENDINGS[ending]
-    words = [*loop(body, turns), NOP, last, NOP, NOP]
+    words = [*loop(body, turns), NOP, ENDINGS[ending], NOP, NOP]
     engine = machine(native, *words)
     engine.set("X8", NOWHERE)
     assert go(engine) is Stop.WFI
@@ -255,6 +290,18 @@ def test_counter_follows_the_cycles(native):
 
 
 @halves
+@pytest.mark.parametrize("crm", [2, 3], ids=["cntp", "cntv"])
+def test_timers_keep_nothing_and_never_tell_the_hosts_time(native, crm):
+    tval, ctl, cval = ((3, 3, 14, crm, op2) for op2 in range(3))
+    words = [mrs(0, tval), *[msr(register, 9) for register in (tval, ctl, cval)],
+             mrs(1, tval), mrs(2, ctl), mrs(3, cval)]
+    engine = machine(native, *[NOP] * 160, *words, WFI)
+    engine.set("X9", 0x1234)
+    go(engine)
+    assert engine.arguments(4) == (0xFFFF_FFF6, 0xFFFF_FFF6, 0, 0)
+
+
+@halves
 def test_other_registers_are_unicorns(native):
     engine = machine(native, mrs(0, (3, 0, 4, 2, 2)), mrs(1, (3, 3, 14, 3, 1)), WFI)
     engine.set("X0", 9)
@@ -350,13 +397,35 @@ def test_error_in_semihosting(native):
 
 @halves
 def test_interrupt_from_the_keyboard(native):
-    """SIGINT while the guest runs: Python raises it in the next call."""
+    """SIGINT while the guest runs: Python raises it in the next call.
+
+    Where it strikes on the way into a callback, ctypes may lose it; the next one does not.
+    """
     engine = machine(native, *loop([hvc()], 0xFFFF), b(-9))
-    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
+    armed, done = [True], threading.Event()
+
+    def interrupt(*_):
+        if armed:
+            raise KeyboardInterrupt
+
+    def pester():
+        while not done.wait(0.05):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    previous = signal.signal(signal.SIGINT, interrupt)
+    thread = threading.Thread(target=pester)
+    thread.start()
+    try:
+        interrupted = False
         go(engine)
-    timer.join()
+    except KeyboardInterrupt:
+        armed.clear()
+        interrupted = True
+    finally:
+        done.set()
+        thread.join()
+        signal.signal(signal.SIGINT, previous)
+    assert interrupted
     assert go(engine, until=engine.cycles + 100) is Stop.DEADLINE
 
 
@@ -409,9 +478,9 @@ def test_engine_that_failed_is_freed(native, no_collector):
     gone = weakref.ref(engine)
 
     def fail(*_):
-        raise ValueError
+        raise ValueError("told")
 
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="told"):
         go(engine, Recorder(fail))
     gc.enable()
     del engine

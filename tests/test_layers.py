@@ -14,12 +14,14 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "emu"
 LAYERS = [
     "smccc arch errors symbols clock",
-    "exits policy console bus el1 devicetree catalogue cpu",
-    "service schema instrument semihosting image hooks",
-    "profile elf calibrate _native services devices",
-    "el2 boot engine",
+    "exits policy console bus el1 devicetree catalogue cpu modes entropy",
+    "service schema instrument semihosting image hooks onereg",
+    "profile elf calibrate _native services devices paper",
+    "routing boot engine",
+    "el2",
     "machine describe",
     "vm explain report trace",
+    "kvm",
     "runner doctor __init__",
     "cli",
     "__main__",

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from emu import exits
 from emu.engine import native_available
 from emu.instrument import Instrument

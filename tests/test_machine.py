@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from emu.arch import mpidr
+from emu.bus import STOLEN_TIME, STOLEN_TIME_RECORD
 from emu.clock import Clock
-from emu.el2 import STOLEN_TIME_BASE, STOLEN_TIME_RECORD, El2, Splitmix
+from emu.el2 import El2
+from emu.entropy import Splitmix
 from emu.machine import Machine, Start
 from emu.service import MpState
 from emu.smccc import Ret
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 class Cycles:
@@ -109,7 +112,7 @@ def test_stolen_time_record():
     assert machine.has_stolen_time(3)
     assert machine.stolen_time_bytes(vcpu) is None
     address = machine.start_stolen_time(3)
-    assert address == STOLEN_TIME_BASE + 3 * STOLEN_TIME_RECORD
+    assert address == STOLEN_TIME.base + 3 * STOLEN_TIME_RECORD
     assert address % 64 == 0
     assert machine.changed
     assert machine.stolen_time_bytes(vcpu) == bytes(64)

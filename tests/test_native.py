@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from emu import exits
 from emu.engine import native_available
 from emu.instrument import Instrument

@@ -110,7 +110,8 @@ class Psci(Service):
         # qemu v7.2 target/arm/psci.c: affinity level above 0 is refused.
         if self.options.strict and call.arg(1) & 0xFFFE_0000:
             return Ret.value(INVALID_PARAMETERS)
-        self.host.wait(call.vcpu)
+        if self.firmware.mode("suspend") != "inplace-return":
+            self.host.wait(call.vcpu)
         return Ret.value(SUCCESS)
 
     @fn(
@@ -172,6 +173,8 @@ class Psci(Service):
             return Ret.value(INVALID_PARAMETERS)
         if self.host.mp_state(vcpu) is not MpState.STOPPED:
             return Ret.value(already_on)
+        if not self.host.may_power_on(vcpu):
+            return Ret.value(DENIED)
         self.host.power_on(vcpu, entry, context)
         return Ret.value(SUCCESS)
 
