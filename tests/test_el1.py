@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from kit import FakeRegisters
 
 from emu.el1 import StormWatch, take_exception
+from kit import FakeRegisters
 
 VBAR = 0x4008_0800
 ESR = 0x5600_0001

@@ -12,8 +12,8 @@ import emu.el2
 from emu import exits
 from emu.el2 import El2, with_services
 from emu.entropy import Splitmix
-from emu.paper import PaperHost
 from emu.errors import PolicyError, ProfileError
+from emu.paper import PaperHost
 from emu.policy import Action, Policy
 from emu.profile import load_profile
 from emu.service import MpState, Service, fn

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from kit import FakeHost, machine
 
 from emu.errors import ProfileError
 from emu.policy import Gate
 from emu.service import MpState, Service, fn
 from emu.smccc import Call, FunctionId, Ret
+from kit import FakeHost, machine
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from kit import KVM_FEATURES, NOT_SUPPORTED, PTP, VENDOR_UID, FakeHost, machine, script
 
 UID = (0xB66F_B428, 0xE911_C52E, 0x564B_CAA9, 0x743A_004D)

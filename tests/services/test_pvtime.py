@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from kit import (
     NOT_SUPPORTED,
     PV_FEATURES,
