@@ -103,6 +103,32 @@ HCR_EL2 = SysReg(3, 4, 1, 1, 0)
 VMPIDR_EL2 = SysReg(3, 4, 0, 0, 5)
 SCR_EL3 = SysReg(3, 6, 1, 1, 0)
 
+VCPU_REGISTERS: dict[str, SysReg] = {
+    "MDSCR_EL1": SysReg(2, 0, 0, 2, 2),
+    "SCTLR_EL1": SCTLR_EL1,
+    "ACTLR_EL1": SysReg(3, 0, 1, 0, 1),
+    "CPACR_EL1": SysReg(3, 0, 1, 0, 2),
+    "TTBR0_EL1": TTBR0_EL1,
+    "TTBR1_EL1": SysReg(3, 0, 2, 0, 1),
+    "TCR_EL1": TCR_EL1,
+    "AFSR0_EL1": SysReg(3, 0, 5, 1, 0),
+    "AFSR1_EL1": SysReg(3, 0, 5, 1, 1),
+    "ESR_EL1": SysReg(3, 0, 5, 2, 0),
+    "FAR_EL1": SysReg(3, 0, 6, 0, 0),
+    "PAR_EL1": SysReg(3, 0, 7, 4, 0),
+    "MAIR_EL1": SysReg(3, 0, 10, 2, 0),
+    "AMAIR_EL1": SysReg(3, 0, 10, 3, 0),
+    "VBAR_EL1": SysReg(3, 0, 12, 0, 0),
+    "CONTEXTIDR_EL1": SysReg(3, 0, 13, 0, 1),
+    "TPIDR_EL1": SysReg(3, 0, 13, 0, 4),
+    "CNTKCTL_EL1": CNTKCTL_EL1,
+    "CSSELR_EL1": SysReg(3, 2, 0, 0, 0),
+    "TPIDR_EL0": SysReg(3, 3, 13, 0, 2),
+    "TPIDRRO_EL0": SysReg(3, 3, 13, 0, 3),
+}
+"""The system registers that are a vCPU's own state: those a guest can change and KVM lists
+(linux v6.17 arch/arm64/kvm/sys_regs.c:sys_reg_descs), as far as Unicorn holds them."""
+
 SCR_EL3_RUN = 0x531
 """NS, RES1 5:4, HCE and RW: non-secure AArch64 with HVC enabled (DDI 0487, SCR_EL3)."""
 HCR_EL2_RUN = 1 << 31

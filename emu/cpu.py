@@ -53,10 +53,8 @@ _REGISTERS: dict[str, int] = {
 """UC_ARM64_REG_*."""
 REG_CP_REG = 290
 _SYSTEM_REGISTERS = {
+    **{name: place for name, place in arch.VCPU_REGISTERS.items() if name not in _REGISTERS},
     "SPSR_EL1": arch.SPSR_EL1,
-    "SCTLR_EL1": arch.SCTLR_EL1,
-    "TCR_EL1": arch.TCR_EL1,
-    "TTBR0_EL1": arch.TTBR0_EL1,
     "CNTFRQ_EL0": arch.CNTFRQ_EL0,
     "HCR_EL2": arch.HCR_EL2,
     "VMPIDR_EL2": arch.VMPIDR_EL2,

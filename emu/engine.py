@@ -174,6 +174,24 @@ class Engine:
 
     # -- registers and contexts -----------------------------------------------------------------
 
+    def read_register(self, name: str) -> int:
+        """Read a register of the vCPU as the architecture has it: SP_ELx is the bank's SP."""
+        return self.get("SP" if name == self._current_bank() else name)
+
+    def write_register(self, name: str, value: int) -> None:
+        """Write one likewise; a new PSTATE brings its own bank's SP and rebuilds the flags."""
+        if name == "PSTATE":
+            self.set(self._current_bank(), self.get("SP"))
+            self.set("PSTATE", value)
+            self.set("SP", self.get(self._current_bank()))
+            self.set("SPSR_EL1", self.get("SPSR_EL1"))
+        else:
+            self.set("SP" if name == self._current_bank() else name, value)
+
+    def _current_bank(self) -> str:
+        pstate = self.get("PSTATE")
+        return "SP_EL1" if arch.current_el(pstate) and pstate & arch.PSTATE_SPSEL else "SP_EL0"
+
     def arguments(self, count: int) -> tuple[int, ...]:
         """x0 onward."""
         return tuple(self.get(f"X{n}") for n in range(count))
@@ -258,6 +276,13 @@ class Engine:
         """Write guest-physical RAM that holds no code."""
         block, offset = self._locate(address, len(data))
         block[offset : offset + len(data)] = data
+
+    def has_ram(self, address: int, size: int) -> bool:
+        """Whether RAM covers all of [address, address + size)."""
+        return any(
+            base <= address and address + size <= base + length
+            for base, length, _, _ in self._ram
+        )
 
     def _locate(self, address: int, size: int) -> tuple[mmap.mmap, int]:
         for base, length, block, _ in self._ram:

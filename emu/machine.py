@@ -30,8 +30,9 @@ class Vcpu:
     """One vCPU. `context` is the engine's; `start` is set while a reset is due.
 
     `stolen` counts the cycles it could have run while another vCPU did, as KVM's run_delay
-    does; `ready_since` is when it last became ready, None while it runs or sleeps. `admitted` is
-    whether a CPU_ON of it is granted (vCPU hot-add).
+    does. `stolen_base` is where its record lies, outside guest RAM, None without PV time, and
+    `stolen_start` what the record counts from. `ready_since` is when it last became ready, None
+    while it runs or sleeps. `admitted`: a CPU_ON of it is granted (vCPU hot-add).
     """
 
     index: int
@@ -42,6 +43,7 @@ class Vcpu:
     context: Any = field(default=None, repr=False)
     stolen: int = 0
     stolen_start: int | None = None
+    stolen_base: int | None = None
     ready_since: int | None = None
     admitted: bool = True
 
@@ -57,9 +59,10 @@ class Machine:
     def __init__(self, cpus: int, clock: Clock, seed: int, *, stolen_time: bool) -> None:
         self.clock = clock
         self.vcpus = [Vcpu(index, mpidr(index)) for index in range(cpus)]
+        for vcpu in self.vcpus if stolen_time else ():
+            vcpu.stolen_base = STOLEN_TIME.base + vcpu.index * STOLEN_TIME_RECORD
         self.changed = False
         self.entropy = Splitmix(seed)
-        self._stolen_time = stolen_time
 
     # -- what services ask (`Host`) -------------------------------------------------------------
 
@@ -92,22 +95,16 @@ class Machine:
         return self.entropy.bits(bits)
 
     def has_stolen_time(self, vcpu: int) -> bool:
-        return self._stolen_time
+        return self.vcpus[vcpu].stolen_base is not None
 
     def start_stolen_time(self, vcpu: int) -> int | None:
-        if not self._stolen_time:
-            return None
         target = self.vcpus[vcpu]
-        target.stolen_start = target.stolen
-        self.changed = True
-        return self.stolen_time_record(vcpu)
+        if target.stolen_base is not None:
+            target.stolen_start = target.stolen
+            self.changed = True
+        return target.stolen_base
 
     # -- what the VM does ---------------------------------------------------------------------
-
-    @staticmethod
-    def stolen_time_record(vcpu: int) -> int:
-        """Address of a vCPU's record, outside guest RAM (DEN0057 asks for 64-byte alignment)."""
-        return STOLEN_TIME.base + vcpu * STOLEN_TIME_RECORD
 
     def stolen_time_bytes(self, vcpu: Vcpu) -> bytes | None:
         """The record's contents, None before the guest asked for it.

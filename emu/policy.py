@@ -188,6 +188,10 @@ class Policy:
         register = self.definition(name)
         return replace(self, values={**self.values, register.name: register.check(value)})
 
+    def with_values(self, values: Mapping[str, int]) -> Policy:
+        """The same policy with some registers holding these values, unchecked."""
+        return replace(self, values={**self.values, **values})
+
     def with_write(self, name: str, value: int, first_write: str) -> Policy:
         """Write a register under a rule of mode fwreg.first_write (seed 002).
 

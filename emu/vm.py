@@ -23,7 +23,7 @@ from emu.devicetree import Board, PsciNode, check_dtb, device_tree
 from emu.el2 import El2
 from emu.engine import Access, Engine, Stop
 from emu.errors import BootError
-from emu.exits import Exit, Fault
+from emu.exits import Exit, Fault, Mmio
 from emu.hooks import NEVER
 from emu.image import Image, ImageKind, Ram
 from emu.instrument import CallRecord, ExceptionRecord, Instrument
@@ -33,7 +33,7 @@ from emu.profile import DeviceTreePromise, Profile, load_profile
 from emu.routing import Route
 from emu.semihosting import Semihosting
 from emu.service import MpState, Service
-from emu.smccc import UNDEF, Call, Conduit, Ret, Undef
+from emu.smccc import MASK32, MASK64, UNDEF, Call, Conduit, Ret, Undef
 from emu.symbols import Symbols
 
 SLICE = 10_000
@@ -98,11 +98,12 @@ class Vm:
         self.instruments = list(instruments)
         self.engine = Engine(native=native)
         self.clock = Clock(self.engine.hooks)
-        has_stolen_time = "pvtime" in self.profile.services
+        has_stolen_time = image is not None and "pvtime" in self.profile.services
         self.machine = Machine(cpus, self.clock, seed, stolen_time=has_stolen_time)
         self.el2 = El2(self.profile, self.machine, services)
         self.semihosting_host = Semihosting(self.engine, self.console, self.clock)
         self._vcpu = self.machine.vcpus[0]
+        self._only: Vcpu | None = None
         self._slice_end = 0
         self._exit: Exit | None = None
         self._forwarded: tuple[Call, Route] | None = None
@@ -190,6 +191,12 @@ class Vm:
 
     # -- the VMM's side -------------------------------------------------------------------------
 
+    def focus(self, vcpu: int) -> None:
+        """Load a vCPU's registers into the engine, to look at them or to change them."""
+        target = self.machine.vcpus[vcpu]
+        if target is not self._vcpu or target.start is not None:
+            self._switch(target, self.clock.cycles)
+
     def filter(
         self, base: int, count: int = 1, action: Action | str = Action.DENY, target: str = ""
     ) -> None:
@@ -208,9 +215,13 @@ class Vm:
             if not isinstance(exit, exits.Hypercall):
                 return
 
-    def run(self, cycles: int | None = None) -> Exit:
-        """Run until something leaves the machine, or for that many cycles."""
+    def run(self, cycles: int | None = None, *, vcpu: int | None = None) -> Exit:
+        """Run until something leaves the machine, or for that many cycles.
+
+        With `vcpu` only that one runs, as KVM_RUN does; `exits.Wfi` means it would block.
+        """
         self._settle()
+        self._only = None if vcpu is None else self.machine.vcpus[vcpu]
         deadline = NEVER if cycles is None else min(self.clock.cycles + cycles, NEVER)
         while True:
             exit = self._run_slice(deadline)
@@ -225,19 +236,28 @@ class Vm:
         """One vCPU's turn, or what is left of it."""
         now = self.clock.cycles
         current = self._vcpu
-        turn_is_over = now >= self._slice_end or not current.ready or current.start is not None
-        vcpu = self.machine.next_ready(current.index) if turn_is_over else current
+        turn_is_over = (
+            now >= self._slice_end or not current.ready or current.start is not None
+            or self._only not in (None, current)
+        )
+        vcpu = self._next_ready(current) if turn_is_over else current
         if vcpu is None:
             return exits.Wfi(vcpu=current.index)
         if now >= deadline:
             return exits.Deadline(vcpu=vcpu.index)
         if turn_is_over:
             self._enter(vcpu)
-        alone = self.machine.next_ready(vcpu.index) is vcpu
+        alone = self._next_ready(vcpu) is vcpu
         stop = self.engine.run(deadline if alone else min(deadline, self._slice_end), self)
         if alone:
             self._renew_slice()
         return self._after(stop, vcpu)
+
+    def _next_ready(self, after: Vcpu) -> Vcpu | None:
+        """Who runs next: the one the caller wants, or the next in turn."""
+        if self._only is not None:
+            return self._only if self._only.ready else None
+        return self.machine.next_ready(after.index)
 
     def _renew_slice(self) -> None:
         """A vCPU alone begins one slice after another, wherever the caller's deadlines fall."""
@@ -286,14 +306,16 @@ class Vm:
 
     def _publish_stolen_time(self, vcpu: Vcpu) -> None:
         record = self.machine.stolen_time_bytes(vcpu)
-        if record is not None:
-            self.engine.write_data(self.machine.stolen_time_record(vcpu.index), record)
+        if record is not None and vcpu.stolen_base is not None:
+            self.engine.write_data(vcpu.stolen_base, record)
 
     def _settle(self) -> None:
         """Write the reply to the exit the caller has just dealt with."""
         exit, self._exit = self._exit, None
         if isinstance(exit, exits.SystemEvent):
             self.engine.write_reply(exit.ret)
+        if isinstance(exit, exits.Mmio):
+            self._complete(exit)
         if not isinstance(exit, exits.Hypercall) or self._forwarded is None:
             return
         call, route = self._forwarded
@@ -305,6 +327,14 @@ class Vm:
             self.engine.write_reply(reply)
         if self.instruments:
             self._record(call, reply, route)
+
+    def _complete(self, access: Mmio) -> None:
+        """Finish a load or store the VMM has carried out: its register, and PC behind it."""
+        pc = self.engine.get("PC")
+        word = int.from_bytes(self.engine.read_virtual(pc, INSN_SIZE) or bytes(4), "little")
+        if not access.is_write and (target := word & 0x1F) != ZERO_REGISTER:
+            self.engine.set(f"X{target}", load_result(word, access.data, access.size))
+        self.engine.set("PC", pc + INSN_SIZE)
 
     # -- traps (`engine.Traps`) -----------------------------------------------------------------
 
@@ -417,6 +447,7 @@ class Vm:
 
 
 INITRD_ALIGN = 0x1000
+ZERO_REGISTER = 31
 NO_IMAGE = Image("", ImageKind.RAW, 0, (), Symbols())
 
 
@@ -426,6 +457,19 @@ class _Taken(NamedTuple):
     pc: int
     esr: int
     far: int | None
+
+
+def load_result(word: int, data: int, size: int) -> int:
+    """What a load leaves in its register: zero- or sign-extended as opc (bits 23:22) says.
+
+    LDR and LDRB, LDRH zero-extend (opc 01); LDRSB, LDRSH, LDRSW sign-extend to 64 bits (10) or
+    to 32 (11) (DDI 0487, C4: loads and stores, register).
+    """
+    data &= (1 << 8 * size) - 1
+    opc = word >> 22 & 3
+    if opc >= 2 and data >> (8 * size - 1):
+        data |= -1 << 8 * size
+    return data & (MASK64 if opc != 3 else MASK32)
 
 
 class _Extras(NamedTuple):
