@@ -62,6 +62,8 @@ class El2:
                 self._add(service_class(name), options)
             except ProfileError as error:
                 raise ProfileError(f"{self.profile.place('services', name)}: {error}") from None
+        if self.profile.modes["asyncpf"] == "present":
+            self._add(service_class("asyncpf"), {})
         for cls in services:
             self._add(cls, {})
         self._own: dict[int, View] = {}

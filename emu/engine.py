@@ -94,7 +94,7 @@ class Traps(Protocol):
         """Serve the HLT #0xF000 that PC is on; False when it is not a call that exists."""
 
     def took_exception(self, esr: int, far: int | None, pc: int, vector: int) -> None:
-        """An exception was entered; for those who watch."""
+        """An exception was entered; `pc` is the instruction that took it."""
 
     def absent(self, address: int) -> str | None:
         """The name of a device that belongs at this physical address but is not modelled."""
@@ -334,6 +334,11 @@ class Engine:
         self.hooks.refund(pc)
         self._take(arch.syndrome(arch.EC_UNKNOWN), None, pc, traps)
 
+    def inject_abort(self, far: int, traps: Traps) -> None:
+        """A synchronous external data abort at EL1, before the next instruction."""
+        esr = arch.syndrome(self._abort_class(fetch=False), arch.FSC_EXTERNAL)
+        self._take(esr, far, self.get("PC"), traps)
+
     def _on_exception(self, intno: int) -> None:
         """An exception Unicorn reports: serve semihosting, or enter EL1."""
         pc = self.get("PC")
@@ -420,7 +425,8 @@ class Engine:
         ):
             self._fail("the guest takes the same exception for ever")
             return
-        pc = self.get("PC")
+        svc = arch.exception_class(esr) == arch.EC_SVC64
+        pc = return_address - (arch.INSN_SIZE if svc else 0)
         vector = take_exception(self, esr, far, return_address)
         traps = traps or self._traps
         assert traps is not None

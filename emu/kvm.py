@@ -44,7 +44,10 @@ from emu.kvm_abi import (
 from emu.kvm_vcpu import KvmVcpu
 from emu.policy import RegisterKind
 from emu.profile import Profile, load_profile
+from emu.services.asyncpf import AsyncPf
 from emu.vm import MIB, Vm
+
+PAGE_SHIFT = 12
 
 
 class Kvm:
@@ -151,6 +154,18 @@ class KvmVm:
     def read(self, address: int, size: int) -> bytes:
         """Read guest memory through the VMM's mapping."""
         return self.vm.engine.read(address, size)
+
+    def page_event(self, index: int, reason: int) -> None:
+        """Tell a vCPU of a page event (mode asyncpf): the reason in its page, then an abort."""
+        service = self.vm.el2.services.get("asyncpf")
+        if not isinstance(service, AsyncPf) or index not in service.pages:
+            raise KvmError(f"vCPU {index} has not asked for page events", errno.ENXIO)
+        address = service.pages[index] << PAGE_SHIFT
+        if not self.vm.engine.has_ram(address, 4):
+            raise KvmError(f"vCPU {index} named a page outside its memory", errno.EFAULT)
+        self.write(address, reason.to_bytes(4, "little"))
+        self.vm.focus(index)
+        self.vm.engine.inject_abort(address, self.vm)
 
     def admit(self, index: int) -> None:
         """Grant CPU_ON of a vCPU from now on: hot-add (mode cpu_on.policy = late)."""

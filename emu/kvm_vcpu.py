@@ -99,8 +99,12 @@ class KvmVcpu:
         if self.halted:
             self.halted = False
             self._vcpu.waiting = True
-        self.last_exit = self.kvm_vm.vm.run(cycles, vcpu=self.index)
-        return self.last_exit
+        self.last_exit = exit = self.kvm_vm.vm.run(cycles, vcpu=self.index)
+        if isinstance(exit, exits.Hypercall):
+            # Merged KVM writes nothing on re-entry, the series of 2021 `ret`, which is 0 at first.
+            rfc = self.kvm_vm.modes["exit.layout"] == "rfc2021"
+            exit.ret = Ret.only(0) if rfc else Ret.untouched()
+        return exit
 
     def hypercall_exit(self) -> HypercallExit:
         """kvm_run.hypercall of the exit just returned, in the layout of the mode."""

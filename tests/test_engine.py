@@ -226,7 +226,7 @@ def test_synchronous_exception(native, mmu, pstate, offset, word, esr, behind):
     assert engine.get("PC") == VECTORS + offset + 4
     assert engine.get("SP") == DATA + 0x100
     assert engine.get("SP_EL0") == DATA
-    assert traps.exceptions == [(esr, None, address + 4 + behind, VECTORS + offset)]
+    assert traps.exceptions == [(esr, None, address + 4, VECTORS + offset)]
     assert engine.instructions == 2 + (behind == 4)
 
 
@@ -254,7 +254,7 @@ def test_eret_returns_to_where_it_was(native, pstate):
     traps.took_exception = once
     assert go(engine, traps) is Stop.ASKED
     assert [e[0] for e in traps.exceptions] == [0x5600_0001, 0x5600_0002, UNKNOWN]
-    assert [e[2] for e in traps.exceptions] == [base + 4, base + 12, base + 12]
+    assert [e[2] for e in traps.exceptions] == [base, base + 8, base + 12]
     assert traps.state == pstate | 1 << 30
     assert (engine.get("X9"), engine.get("X10")) == (2, 1)
     assert engine.get("SP_EL1" if pstate == EL1H else "SP_EL0") == DATA + 0x40
@@ -512,7 +512,7 @@ def test_inject_undefined(native, pstate):
     traps.reply = lambda *_: engine.inject_undefined(traps) or ()
     assert go(engine, traps) is Stop.WFI
     vector = VECTORS + (0x200 if pstate == EL1H else 0)
-    assert traps.exceptions == [(UNKNOWN, None, CODE + 8, vector)]
+    assert traps.exceptions == [(UNKNOWN, None, CODE + 4, vector)]
     assert engine.get("ELR_EL1") == CODE + 4
     assert engine.get("ESR_EL1") == UNKNOWN
     assert engine.instructions == 2
@@ -525,7 +525,7 @@ def test_inject_undefined_after_the_run(native):
     traps = Recorder(None)
     assert go(engine, traps) is Stop.ASKED
     engine.inject_undefined(traps)
-    assert traps.exceptions == [(UNKNOWN, None, CODE + 8, VECTORS + 0x200)]
+    assert traps.exceptions == [(UNKNOWN, None, CODE + 4, VECTORS + 0x200)]
     assert go(engine, traps) is Stop.WFI
     assert engine.instructions == 2
 

@@ -14,6 +14,7 @@ _PLACES: Mapping[str, str] = {
     "trng": "Trng",
     "pvtime": "PvTime",
     "kvm_vendor": "KvmVendor",
+    "asyncpf": "AsyncPf",
 }
 
 
