@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emu.cli import main
+from emu.cli import entry
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    entry()

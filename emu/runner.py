@@ -16,6 +16,7 @@ shells use:
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import time
@@ -93,6 +94,7 @@ class Runner:
 
     def run(self) -> int:
         """Run to the end; returns the exit status."""
+        gc.enable()  # switched off while the modules loaded (cli.py:entry)
         started = time.monotonic()
         with self._catch_interrupt():
             exit = self._run_until_over(started)
