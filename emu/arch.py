@@ -129,6 +129,28 @@ VCPU_REGISTERS: dict[str, SysReg] = {
 """The system registers that are a vCPU's own state: those a guest can change and KVM lists
 (linux v6.17 arch/arm64/kvm/sys_regs.c:sys_reg_descs), as far as Unicorn holds them."""
 
+DEBUG_REGISTERS: dict[str, SysReg] = {
+    **{f"DBGBVR{n}_EL1": SysReg(2, 0, 0, n, 4) for n in range(6)},
+    **{f"DBGBCR{n}_EL1": SysReg(2, 0, 0, n, 5) for n in range(6)},
+    **{f"DBGWVR{n}_EL1": SysReg(2, 0, 0, n, 6) for n in range(4)},
+    **{f"DBGWCR{n}_EL1": SysReg(2, 0, 0, n, 7) for n in range(4)},
+    "OSLSR_EL1": SysReg(2, 0, 1, 1, 4),
+}
+"""Breakpoints, watchpoints and the OS lock of a Cortex-A72 (its TRM, 10.4; OSLAR sets OSLSR)."""
+PMU_REGISTERS: dict[str, SysReg] = {
+    "PMCR_EL0": SysReg(3, 3, 9, 12, 0),
+    "PMCNTENSET_EL0": SysReg(3, 3, 9, 12, 1),
+    "PMOVSCLR_EL0": SysReg(3, 3, 9, 12, 3),
+    "PMSELR_EL0": SysReg(3, 3, 9, 12, 5),
+    "PMCCNTR_EL0": SysReg(3, 3, 9, 13, 0),
+    "PMUSERENR_EL0": SysReg(3, 3, 9, 14, 0),
+    "PMINTENSET_EL1": SysReg(3, 0, 9, 14, 1),
+    "PMCCFILTR_EL0": SysReg(3, 3, 14, 15, 7),
+    **{f"PMEVCNTR{n}_EL0": SysReg(3, 3, 14, 8, n) for n in range(4)},
+    **{f"PMEVTYPER{n}_EL0": SysReg(3, 3, 14, 12, n) for n in range(4)},
+}
+"""The performance monitor, as many counters as Unicorn's Cortex-A72 has."""
+
 SCR_EL3_RUN = 0x531
 """NS, RES1 5:4, HCE and RW: non-secure AArch64 with HVC enabled (DDI 0487, SCR_EL3)."""
 HCR_EL2_RUN = 1 << 31

@@ -22,6 +22,7 @@ from emu.profile import data_folder, load_profile, profile_names
 from emu.smccc import MASK32, MASK64, Call, Conduit, FunctionId
 
 if TYPE_CHECKING:
+    from emu.console import Console
     from emu.el2 import El2
     from emu.vm import Vm
 
@@ -245,12 +246,15 @@ def _add_run(commands: Any) -> None:
         "hvcemu run psci_cpu_on --cpus 4          a guest that ships with hvcemu, by its name",
         "hvcemu run Image --append 'earlycon=pl011,0x9000000' --mem 256M",
         "hvcemu run code.bin --load 0x40080000",
+        "hvcemu run Image --save boot.snap --max-cycles 300000000",
+        "hvcemu run --restore boot.snap           goes on there, as if it had not stopped",
         "",
         "exit status: the guest's semihosting code; 0 power-off; 2 your mistake; 120 reset;",
         "  121 fault; 122 dead idle; 123 suspend; 124 time or cycle limit; 130 Ctrl-C",
     )
     parser.add_argument(
-        "image", metavar="IMAGE", help="ELF, arm64 Linux Image, raw code, or a bundled guest's name"
+        "image", metavar="IMAGE", nargs="?",
+        help="ELF, arm64 Linux Image, raw code, or a bundled guest's name",
     )
     group = parser.add_argument_group("machine")
     group.add_argument("--cpus", type=int, default=1, metavar="N", help="vCPUs (1)")
@@ -273,8 +277,30 @@ def _add_run(commands: Any) -> None:
     group.add_argument("--timeout", type=seconds, metavar="SECONDS", help="stop after this time")
     group.add_argument("--max-cycles", type=positive, metavar="N", help="stop at this cycle")
     group.add_argument("--quiet", action="store_true", help="no status line, no closing line")
+    group = parser.add_argument_group("saving and going on")
+    group.add_argument(
+        "--save", metavar="FILE",
+        help="save the machine where a limit, the time or Ctrl-C stops it",
+    )
+    group.add_argument(
+        "--save-at", type=positive, metavar="CYCLE", help="save it there instead, and run on"
+    )
+    group.add_argument(
+        "--restore", metavar="FILE",
+        help="go on with a saved machine; it has its image, profile and policy with it. Functions "
+        "that answer forwarded calls are run only if --forward names them again",
+    )
+    defaults = vars(parser.parse_args([]))
+    parser.set_defaults(start_options={key: defaults[key] for key in _START_OPTIONS})
 
 
+_START_OPTIONS = {
+    "image": "IMAGE", "cpus": "--cpus", "mem": "--mem", "load": "--load", "entry": "--entry",
+    "append": "--append", "initrd": "--initrd", "dtb": "--dtb", "conduit": "--conduit",
+    "profile": "--profile", "services": "--services", "fw_reg": "--fw-reg", "deny": "--deny",
+    "seed": "--seed",
+}  # fmt: skip
+"""What a machine is made of, and a saved one has."""
 TRACE_KINDS = ("calls", "exceptions")
 
 
@@ -340,11 +366,43 @@ def _add_doctor(commands: Any) -> None:
 def run(options: Any) -> int:
     """`hvcemu run`."""
     from emu.console import Console, Descriptor
-    from emu.runner import Limits, Runner, StatusLine, report_to, stdout_sink
+    from emu.runner import Limits, Runner, Saving, StatusLine, report_to, stdout_sink
     from emu.vm import Vm
 
+    _check_run(options)
     status = StatusLine(_Nowhere() if options.quiet else sys.stderr)
     source = Descriptor(sys.stdin.fileno()) if _has_stdin() else None
+    console = Console(source, stdout_sink(status))
+    saved = options.restore
+    vm = Vm.load(saved, console=console) if saved else _new_vm(options, console)
+    say = report_to(sys.stderr, status)
+    close = _attach_traces(vm, options, say)
+    limits = Limits(options.timeout, options.max_cycles)
+    saving = Saving(options.save, options.save_at) if options.save else None
+    # A file may name a function; only the command line may have it run.
+    targets = frozenset(target for *_, target in options.forward) if options.restore else None
+    quiet_or_say = (lambda _: None) if options.quiet else say
+    try:
+        return Runner(vm, limits, quiet_or_say, status, source, saving, targets).run()
+    finally:
+        close()
+
+
+def _check_run(options: Any) -> None:
+    """Refuse options of `run` that contradict each other."""
+    if options.save_at and not options.save:
+        raise EmuError("--save-at needs --save FILE, the file to save to")
+    if not options.restore and options.image is None:
+        raise EmuError("give an IMAGE to run, or --restore FILE")
+    for key, name in _START_OPTIONS.items() if options.restore else ():
+        if getattr(options, key) != options.start_options[key]:
+            raise EmuError(f"{name} and --restore exclude each other: a saved machine has its own")
+
+
+def _new_vm(options: Any, console: Console) -> Vm:
+    """The machine that the options of `run` describe."""
+    from emu.vm import Vm
+
     vm = Vm(
         find_image(options.image),
         profile=options.profile,
@@ -357,16 +415,10 @@ def run(options: Any) -> int:
         load=options.load,
         entry=options.entry,
         conduit=options.conduit,
-        console=Console(source, stdout_sink(status)),
+        console=console,
     )
     apply_policy(vm.el2, options)
-    say = report_to(sys.stderr, status)
-    close = _attach_traces(vm, options, say)
-    limits = Limits(options.timeout, options.max_cycles)
-    try:
-        return Runner(vm, limits, (lambda _: None) if options.quiet else say, status, source).run()
-    finally:
-        close()
+    return vm
 
 
 class _Nowhere:
@@ -404,7 +456,7 @@ def _attach_traces(vm: Vm, options: Any, say: Callable[[str], None]) -> Callable
         return lambda: None
     stream = Path(options.trace_file).open("w", encoding="utf-8")  # noqa: SIM115
     vm.instruments.append(
-        JsonTrace(vm.el2, lambda line: print(line, file=stream), str(options.image))
+        JsonTrace(vm.el2, lambda line: print(line, file=stream), options.image or vm.image.path)
     )
     return stream.close
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 KEPT = 4 << 20
@@ -26,6 +27,9 @@ class Source(Protocol):
     def wait(self) -> int | None:
         """The next byte, waited for; None at the end of input."""
 
+    def unread(self) -> bytes:
+        """What is here already and was not taken."""
+
 
 class Typed:
     """Input given beforehand, as tests and scripts do."""
@@ -37,6 +41,9 @@ class Typed:
         return self._data.pop(0) if self._data else None
 
     wait = poll
+
+    def unread(self) -> bytes:
+        return bytes(self._data)
 
 
 class Descriptor:
@@ -62,6 +69,9 @@ class Descriptor:
                 self._fill()
         return self._buffer.pop(0) if self._buffer else None
 
+    def unread(self) -> bytes:
+        return bytes(self._buffer)
+
     def _ready(self, patience: float = 0) -> bool:
         try:
             return bool(select.select([self._fd], [], [], patience)[0])
@@ -78,6 +88,14 @@ class Descriptor:
         self._buffer += data
 
 
+@dataclass(frozen=True, slots=True)
+class ConsoleState:
+    """What a snapshot keeps of a console: output kept, and input that came but was not read."""
+
+    kept: bytes
+    unread: bytes
+
+
 class Console:
     """Output kept and passed on; input taken one byte at a time, with one byte of look-ahead."""
 
@@ -88,6 +106,22 @@ class Console:
         self._sink = sink
         self._kept = bytearray()
         self._next: int | None = None
+        self._unread = bytearray()
+
+    def state(self) -> ConsoleState:
+        """For a snapshot."""
+        ahead = b"" if self._next is None else bytes((self._next,))
+        return ConsoleState(
+            bytes(self._kept), ahead + bytes(self._unread) + self._source.unread()
+        )
+
+    def restore(self, state: ConsoleState) -> None:
+        """Go on where another console was saved: its unread input comes before our own.
+
+        What was printed then is kept, and not printed again.
+        """
+        self._kept[:] = state.kept
+        self._unread[:] = state.unread
 
     def __str__(self) -> str:
         return self._kept.decode("utf-8", "replace")
@@ -103,7 +137,7 @@ class Console:
     def has_input(self) -> bool:
         """Whether `read` would give a byte now."""
         if self._next is None:
-            self._next = self._source.poll()
+            self._next = self._unread.pop(0) if self._unread else self._source.poll()
         return self._next is not None
 
     def read(self) -> int | None:
@@ -115,4 +149,6 @@ class Console:
     def wait(self) -> int | None:
         """A byte, waited for; None at the end of input."""
         value, self._next = self._next, None
+        if value is None and self._unread:
+            return self._unread.pop(0)
         return self._source.wait() if value is None else value

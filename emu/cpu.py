@@ -16,7 +16,7 @@ import functools
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +49,34 @@ _REGISTERS: dict[str, int] = {
     "ESR_EL1": 277,
     "FAR_EL1": 281,
     "VBAR_EL1": 287,
+    "FPCR": 291,
+    "FPSR": 292,
 }
 """UC_ARM64_REG_*."""
 REG_CP_REG = 290
 _SYSTEM_REGISTERS = {
     **{name: place for name, place in arch.VCPU_REGISTERS.items() if name not in _REGISTERS},
+    **arch.DEBUG_REGISTERS,
+    **arch.PMU_REGISTERS,
     "SPSR_EL1": arch.SPSR_EL1,
     "CNTFRQ_EL0": arch.CNTFRQ_EL0,
     "HCR_EL2": arch.HCR_EL2,
     "VMPIDR_EL2": arch.VMPIDR_EL2,
     "SCR_EL3": arch.SCR_EL3,
 }
+
+VECTORS = 32
+_VECTOR_0 = 104
+"""UC_ARM64_REG_Q0; the others follow."""
+_VECTOR_SIZE = 16
+_LAST = ("PSTATE", "SP", "SPSR_EL1", "PC")
+"""Written in this order behind all others: SPSR_EL1 through the system register interface
+rebuilds the flags that a write of PSTATE leaves as they were."""
+_NOT_THE_GUESTS = ("CNTFRQ_EL0", "HCR_EL2", "VMPIDR_EL2", "SCR_EL3")
+_FIRST = [name for name in (*_REGISTERS, *_SYSTEM_REGISTERS) if name not in _NOT_THE_GUESTS]
+STATE = (*(name for name in _FIRST if name not in _LAST), *_LAST)
+"""Every register a guest at EL1 can change, but Q0 to Q31; what Unicorn keeps besides is EL2's
+and EL3's, which the engine sets. The timers' are left out: they keep nothing (hooks.py)."""
 
 INTR_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 BLOCK_CALLBACK = ctypes.CFUNCTYPE(
@@ -235,6 +252,29 @@ class Cpu:
         """Write the register an MRS hook names by Unicorn's number."""
         self._word.value = value
         self.lib.uc_reg_write(self.handle, number, self._place)
+
+    def get_vector(self, number: int) -> int:
+        """Read Q0 to Q31, 128 bits."""
+        buffer = ctypes.create_string_buffer(_VECTOR_SIZE)
+        self.lib.uc_reg_read(self.handle, _VECTOR_0 + number, buffer)
+        return int.from_bytes(buffer.raw, "little")
+
+    def set_vector(self, number: int, value: int) -> None:
+        """Write Q0 to Q31."""
+        buffer = ctypes.create_string_buffer(value.to_bytes(_VECTOR_SIZE, "little"), _VECTOR_SIZE)
+        self.lib.uc_reg_write(self.handle, _VECTOR_0 + number, buffer)
+
+    def state(self) -> dict[str, int]:
+        """`STATE` and the vectors."""
+        values = {name: self.get(name) for name in STATE}
+        return values | {f"Q{n}": self.get_vector(n) for n in range(VECTORS)}
+
+    def set_state(self, values: Mapping[str, int]) -> None:
+        """Write what `state` has read."""
+        for n in range(VECTORS):
+            self.set_vector(n, values[f"Q{n}"])
+        for name in STATE:
+            self.set(name, values[name])
 
     def save(self, context: Context) -> None:
         """Copy all registers out."""

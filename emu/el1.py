@@ -66,6 +66,15 @@ class StormWatch:
         self._last: tuple[int, int | None, int] | None = None
         self._repeats = 0
 
+    @property
+    def state(self) -> tuple[tuple[int, int | None, int] | None, int]:
+        """The last exception as (ESR, FAR, return address), and how often it has repeated."""
+        return self._last, self._repeats
+
+    @state.setter
+    def state(self, state: tuple[tuple[int, int | None, int] | None, int]) -> None:
+        self._last, self._repeats = state
+
     def repeats(self, esr: int, far: int | None, return_address: int, old_elr: int) -> bool:
         """Count one exception; True when it is one too many."""
         event = (esr, far, return_address)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -64,9 +64,12 @@ class El2:
                 raise ProfileError(f"{self.profile.place('services', name)}: {error}") from None
         if self.profile.modes["asyncpf"] == "present":
             self._add(service_class("asyncpf"), {})
-        for cls in services:
+        own = tuple(services)
+        self.own_services = tuple(cls.name for cls in own)
+        for cls in own:
             self._add(cls, {})
         self._own: dict[int, View] = {}
+        self._overrides: dict[int, Mapping[str, int]] = {}
         self._shared = self._asking = self._view(reset_policy(self.profile))
 
     def _view(self, policy: Policy) -> View:
@@ -95,10 +98,27 @@ class El2:
     @policy.setter
     def policy(self, policy: Policy) -> None:
         self._shared = self._asking = self._view(policy)
+        for vcpu, values in self._overrides.items():
+            self._own[vcpu] = self._view(policy.with_values(values))
+
+    def override(self, vcpu: int, values: Mapping[str, int]) -> None:
+        """Let registers read otherwise on one vCPU: PSCI 0.1 where it lacks the feature."""
+        self._overrides[vcpu] = values
+        self.policy = self.policy
 
     def policy_of(self, vcpu: int) -> Policy:
         """What holds for one vCPU."""
         return self._own.get(vcpu, self._shared).policy
+
+    def own_policies(self) -> dict[int, Policy]:
+        """The policies of the vCPUs that have one of their own."""
+        return {
+            vcpu: view.policy for vcpu, view in self._own.items() if vcpu not in self._overrides
+        }
+
+    def overrides(self) -> dict[int, dict[str, int]]:
+        """What `override` was told of each vCPU."""
+        return {vcpu: dict(values) for vcpu, values in self._overrides.items()}
 
     def set_policy_of(self, vcpu: int, policy: Policy) -> None:
         """Let a policy hold for one vCPU, or for all where registers are the VM's."""
@@ -106,6 +126,11 @@ class El2:
             self._own[vcpu] = self._view(policy)
         else:
             self.policy = policy
+
+    def change_policy_of(self, vcpu: int, change: Callable[[Policy], Policy]) -> None:
+        """Change what holds for one vCPU, or for all where registers are the VM's."""
+        asymmetric = self.profile.modes["fwreg.scope"] == "vcpu-asymmetric"
+        self.set_policy_of(vcpu, change(self.policy_of(vcpu) if asymmetric else self.policy))
 
     def set_modes(self, modes: Mapping[str, Any]) -> None:
         """Choose modes otherwise from now on, as enabling a capability does."""
@@ -121,7 +146,7 @@ class El2:
     def _again(self) -> None:
         """Forget every route."""
         self.policy = self.policy
-        self._own = {vcpu: self._view(view.policy) for vcpu, view in self._own.items()}
+        self._own |= {vcpu: self._view(view.policy) for vcpu, view in self._own.items()}
 
     def add_filter(
         self, base: int, count: int = 1, action: Action | str = Action.DENY, target: str = ""

@@ -17,6 +17,7 @@ import enum
 import mmap
 import os
 import weakref
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from emu import arch
@@ -56,6 +57,15 @@ _native: Any = _built
 
 UNTIL = 0xFFFF_FFFF_FFFF_FFF1
 """Where Unicorn would stop by itself: an odd address, which no branch target can be."""
+
+
+MONITOR = {"exclusive_address": NEVER, "exclusive_low": 0, "exclusive_high": 0}
+"""What a load-exclusive left: its address and the pair it loaded, as Unicorn keeps them side by
+side (qemu v5.0 target/arm/cpu.h: exclusive_addr, _val, _high); beside each, the value when clear.
+"""
+_PRIVATE: dict[str, int] = (
+    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+)
 
 
 class Stop(enum.Enum):
@@ -148,7 +158,7 @@ class Engine:
         self.hooks = build(self.cpu, self._scratch, self.layout.syndrome, CYCLES_PER_TICK)
         self.fault = ""
         self._left = False
-        self._storm = StormWatch()
+        self.storm = StormWatch()
         self._failures: list[BaseException] = []
         self._translated = False
         self._traps: Traps | None = None
@@ -172,15 +182,24 @@ class Engine:
     def instructions(self) -> int:
         return int(self.hooks.instructions)
 
+    @property
+    def running(self) -> bool:
+        """Whether a run is in progress, as it is while a handler is asked."""
+        return self._traps is not None
+
     # -- registers and contexts -----------------------------------------------------------------
 
     def read_register(self, name: str) -> int:
         """Read a register of the vCPU as the architecture has it: SP_ELx is the bank's SP."""
+        if name[0] == "V" and name[1:].isdecimal():
+            return self.cpu.get_vector(int(name[1:]))
         return self.get("SP" if name == self._current_bank() else name)
 
     def write_register(self, name: str, value: int) -> None:
         """Write one likewise; a new PSTATE brings its own bank's SP and rebuilds the flags."""
-        if name == "PSTATE":
+        if name[0] == "V" and name[1:].isdecimal():
+            self.cpu.set_vector(int(name[1:]), value)
+        elif name == "PSTATE":
             self.set(self._current_bank(), self.get("SP"))
             self.set("PSTATE", value)
             self.set("SP", self.get(self._current_bank()))
@@ -219,11 +238,46 @@ class Engine:
         ctypes.c_uint64.from_address(place).value = NEVER
         self.cpu.restore(context)
 
+    def read_vcpu(self, context: Context | None = None) -> dict[str, int]:
+        """All that a guest can change in a vCPU (cpu.py), of the running one or another.
+
+        The monitor is the running one's alone: `restore` clears every other's.
+        """
+        self.save(self._scratch)
+        if context is not None:
+            self.cpu.restore(context)
+        values = self.cpu.state()
+        if context is None:
+            values.update(zip(MONITOR, self._monitor(), strict=True))
+        # Also where nothing was changed: the run after this is the run after `write_vcpu`,
+        # which finds no old translations either.
+        self.cpu.restore(self._scratch)
+        return values
+
+    def write_vcpu(self, values: Mapping[str, int]) -> None:
+        """Give the running vCPU what `read_vcpu` has read."""
+        self.cpu.restore(self.reset_context)
+        self.cpu.set_state(values)
+        self.save(self._scratch)
+        monitor = self._monitor()
+        monitor[:] = [values.get(name, clear) for name, clear in MONITOR.items()]
+        self.cpu.restore(self._scratch)
+
+    def _monitor(self) -> Any:
+        return (ctypes.c_uint64 * len(MONITOR)).from_address(
+            self._scratch.address + self.layout.exclusive_address
+        )
+
     # -- memory -----------------------------------------------------------------------------
+
+    def ram(self) -> list[tuple[int, mmap.mmap, int]]:
+        """Each RAM as (guest-physical base, memory, the host's address of it)."""
+        return [(base, block, ctypes.addressof(pin)) for base, _, block, pin in self._ram]
 
     def map_ram(self, base: int, size: int) -> None:
         """Memory that costs nothing until it is touched."""
-        block = mmap.mmap(-1, size)
+        # Private, so that the host can tell which pages were (pages.py).
+        block = mmap.mmap(-1, size, **_PRIVATE)
         pin = (ctypes.c_char * size).from_buffer(block)
         self.cpu.map_memory(base, size, ctypes.addressof(pin))
         self._ram.append((base, size, block, pin))
@@ -276,6 +330,12 @@ class Engine:
         """Write guest-physical RAM that holds no code."""
         block, offset = self._locate(address, len(data))
         block[offset : offset + len(data)] = data
+
+    def overlaps_ram(self, address: int, size: int) -> bool:
+        """Whether any of [address, address + size) is RAM."""
+        return any(
+            base < address + size and address < base + length for base, length, _, _ in self._ram
+        )
 
     def has_ram(self, address: int, size: int) -> bool:
         """Whether RAM covers all of [address, address + size)."""
@@ -331,7 +391,9 @@ class Engine:
     def inject_undefined(self, traps: Traps) -> None:
         """Answer the call just trapped with an Undefined Instruction exception at EL1."""
         pc = self.get("PC") - arch.INSN_SIZE
-        self.hooks.refund(pc)
+        # The call was the last of its block, which a machine just loaded knows nothing of.
+        self.hooks.cycles -= 1
+        self.hooks.instructions -= 1
         self._take(arch.syndrome(arch.EC_UNKNOWN), None, pc, traps)
 
     def inject_abort(self, far: int, traps: Traps) -> None:
@@ -420,7 +482,7 @@ class Engine:
     def _take(
         self, esr: int, far: int | None, return_address: int, traps: Traps | None = None
     ) -> None:
-        if arch.exception_class(esr) != arch.EC_SVC64 and self._storm.repeats(
+        if arch.exception_class(esr) != arch.EC_SVC64 and self.storm.repeats(
             esr, far, return_address, self.get("ELR_EL1")
         ):
             self._fail("the guest takes the same exception for ever")

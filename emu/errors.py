@@ -40,3 +40,7 @@ class PolicyError(KvmError):
 
 class OneRegError(KvmError):
     """A register that cannot be read or written through ONE_REG."""
+
+
+class SnapshotError(EmuError):
+    """A machine cannot be saved, or a saved one cannot be loaded; names the file."""

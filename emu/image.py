@@ -8,6 +8,7 @@ refusal is one line of `BootError` that says what to do next.
 from __future__ import annotations
 
 import enum
+import hashlib
 import itertools
 from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
@@ -46,6 +47,8 @@ class Image:
     entry: int
     segments: tuple[Segment, ...]
     symbols: Symbols = field(compare=False, repr=False)
+    digest: str = field(compare=False, repr=False, default="")
+    """Of an ELF that is no longer here: `image_digest` of it, to know it again by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,17 @@ class Ram:
     @property
     def end(self) -> int:
         return self.base + self.size
+
+
+def image_digest(image: Image) -> str:
+    """SHA-256 of what an ELF puts where; "" for images without symbols."""
+    if image.digest or image.kind is not ImageKind.ELF:
+        return image.digest
+    digest = hashlib.sha256(image.entry.to_bytes(8, "little"))
+    for segment in image.segments:
+        digest.update(f"{segment.address} {segment.size} {len(segment.data)} ".encode())
+        digest.update(segment.data)
+    return digest.hexdigest()
 
 
 class Wish(NamedTuple):

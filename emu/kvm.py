@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from emu.bus import RAM_BASE
 from emu.errors import KvmError
 from emu.kvm_abi import (
     ACTIONS,
@@ -48,20 +50,40 @@ from emu.services.asyncpf import AsyncPf
 from emu.vm import MIB, Vm
 
 PAGE_SHIFT = 12
+MIN_IPA_BITS, MAX_IPA_BITS = 32, 44
+"""KVM_VM_TYPE_ARM_IPA_SIZE: up to what a Cortex-A72 has (ID_AA64MMFR0_EL1.PARange)."""
+MAX_VCPUS = 512
+"""KVM_MAX_VCPUS with GICv3 (linux v6.17 arch/arm64/include/asm/kvm_host.h)."""
+PAGE = 1 << PAGE_SHIFT
 
 
 class Kvm:
-    """/dev/kvm on a kernel of one profile."""
+    """/dev/kvm on a kernel of one profile.
+
+    `host_levels` gives the workaround registers the levels of another host than the profile's:
+    they tell what the host's CPU needs, not what the kernel is.
+    """
 
     def __init__(
-        self, profile: str | Profile = "kvm-6.12", modes: Mapping[str, Any] | None = None
+        self,
+        profile: str | Profile = "kvm-6.12",
+        modes: Mapping[str, Any] | None = None,
+        host_levels: Mapping[str, int] | None = None,
     ) -> None:
         found = load_profile(profile) if isinstance(profile, str) else profile
         self.profile = found.with_modes(modes or {})
+        if host_levels:
+            policy = self.profile.policy.with_host_levels(host_levels)
+            self.profile = replace(self.profile, policy=policy)
 
-    def create_vm(self, *, memory: int = 2 * MIB, cpus: int = 8, **options: Any) -> KvmVm:
-        """KVM_CREATE_VM. `memory` is RAM from 0x4000_0000 on; `cpus` how many it may get."""
-        return KvmVm(self, Vm(profile=self.profile, memory=memory, cpus=cpus, **options))
+    def create_vm(self, machine_type: int = 0, *, memory: int = 2 * MIB, **options: Any) -> KvmVm:
+        """KVM_CREATE_VM. `memory` is RAM from 0x4000_0000 on, none when 0."""
+        if machine_type and not MIN_IPA_BITS <= machine_type <= MAX_IPA_BITS:
+            raise KvmError(f"no VM of type {machine_type:#x} here", errno.EINVAL)
+        vm = KvmVm(self, Vm(profile=self.profile, cpus=0, **options))
+        if memory:
+            vm.set_user_memory_region(RAM_BASE, memory)
+        return vm
 
     def check_extension(self, capability: int | str) -> int:
         """KVM_CHECK_EXTENSION: 0 for what this kernel does not know."""
@@ -97,6 +119,7 @@ class KvmVm:
         self.vcpus: dict[int, KvmVcpu] = {}
         self.has_run = False
         self.enabled: set[int | str] = set()
+        self.features: frozenset[int] | None = None
 
     @property
     def modes(self) -> Mapping[str, str]:
@@ -117,19 +140,23 @@ class KvmVm:
         enable(self)
         self.enabled.add(capability)
 
-    def create_vcpu(self, index: int) -> KvmVcpu:
+    def create_vcpu(self, identifier: int) -> KvmVcpu:
         """KVM_CREATE_VCPU: EINVAL beyond the maximum, EEXIST the second time."""
-        if not 0 <= index < len(self.vm.machine.vcpus):
-            raise KvmError(f"there is no vCPU {index} here", errno.EINVAL)
-        if index in self.vcpus:
-            raise KvmError(f"vCPU {index} exists", errno.EEXIST)
-        self.vcpus[index] = KvmVcpu(self, index)
-        return self.vcpus[index]
+        if not 0 <= identifier < MAX_VCPUS:
+            raise KvmError(f"there is no vCPU {identifier} here", errno.EINVAL)
+        if identifier in self.vcpus:
+            raise KvmError(f"vCPU {identifier} exists", errno.EEXIST)
+        vcpu = self.vm.machine.add_vcpu(identifier)
+        vcpu.admitted = vcpu.index == 0 or self.modes["cpu_on.policy"] == "allow"
+        self.vcpus[identifier] = KvmVcpu(self, vcpu.index)
+        return self.vcpus[identifier]
 
     def has_device_attr(self, group: int, attribute: int) -> None:
         """KVM_HAS_DEVICE_ATTR: ENXIO unless this kernel has it."""
-        known = (group, attribute) == (VM_SMCCC_CTRL, SMCCC_FILTER)
-        if not known or not self.vm.profile.policy.filterable:
+        if not self.vm.profile.policy.filterable:
+            # VM attributes came with the filter: the ioctl itself is unknown before 6.4.
+            raise KvmError("this kernel has no VM attributes", errno.EINVAL)
+        if (group, attribute) != (VM_SMCCC_CTRL, SMCCC_FILTER):
             raise KvmError(f"no VM attribute {group}/{attribute} here", errno.ENXIO)
 
     def set_device_attr(self, group: int, attribute: int, data: bytes | None) -> None:
@@ -146,6 +173,18 @@ class KvmVm:
         if self.has_run:
             raise KvmError("a vCPU has run: the filter is closed", errno.EBUSY)
         self.vm.el2.add_filter(base, count, ACTIONS[action])
+
+    def set_user_memory_region(self, base: int, size: int) -> None:
+        """KVM_SET_USER_MEMORY_REGION: fresh memory at a guest-physical address."""
+        if base % PAGE or size % PAGE or not size:
+            raise KvmError("a memory region is made of whole pages", errno.EINVAL)
+        if self.vm.engine.overlaps_ram(base, size):
+            raise KvmError("memory regions do not overlap", errno.EEXIST)
+        self.vm.engine.map_ram(base, size)
+
+    def get_device_attr(self, group: int, attribute: int, data: bytes | None) -> bytes:
+        """KVM_GET_DEVICE_ATTR: no VM attribute can be read back."""
+        raise KvmError("a VM attribute cannot be read", errno.EINVAL)
 
     def write(self, address: int, data: bytes) -> None:
         """Write guest memory through the VMM's mapping."""

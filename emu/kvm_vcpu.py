@@ -20,13 +20,15 @@ from emu.kvm_abi import (
     CAP_ARM_HVC_FW_REG_BMAP,
     CAP_ARM_MP_HALTED,
     CAP_ARM_SYSTEM_SUSPEND,
+    EL1_32BIT,
     EXIT_SMC,
-    MAX_FEATURE,
+    FEATURES,
     MP_STATES,
     POWER_OFF,
     PSCI_0_2,
     PVTIME_IPA,
     RFC_ARGUMENTS,
+    SUPPORTED_FEATURES,
     TARGET_GENERIC_V8,
     VCPU_PVTIME_CTRL,
     HypercallExit,
@@ -37,7 +39,7 @@ from emu.policy import FwReg, Policy, RegisterKind
 from emu.service import MpState
 from emu.services.psci import V0_1, VERSION_REGISTER
 from emu.smccc import Ret
-from emu.vm import Vm
+from emu.vm import CALL_REGISTERS, Vm
 
 
 class VmFile(Protocol):
@@ -46,6 +48,7 @@ class VmFile(Protocol):
     vm: Vm
     has_run: bool
     enabled: set[int | str]
+    features: frozenset[int] | None
 
     @property
     def modes(self) -> Mapping[str, str]: ...
@@ -64,6 +67,9 @@ class KvmVcpu:
     """The VMM set HALTED: the next run blocks once, as WFI does (seed 001)."""
     last_exit: Exit | None = field(default=None, repr=False)
     pvtime: int | None = None
+    line: bool = False
+    raw_pstate: int | None = None
+    """PSTATE as the VMM wrote it, with bits no CPU keeps; until the vCPU runs."""
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -72,30 +78,46 @@ class KvmVcpu:
     ) -> None:
         """KVM_ARM_VCPU_INIT: reset; ENOENT for unknown features, EINVAL for other ones."""
         wanted = frozenset(features)
-        if any(feature >= MAX_FEATURE for feature in wanted):
-            raise KvmError("this kernel does not know such a feature", errno.ENOENT)
-        if target != TARGET_GENERIC_V8 or wanted - {POWER_OFF, PSCI_0_2}:
-            raise KvmError("this machine has no such target or feature", errno.EINVAL)
-        if self.features is not None and self.features ^ wanted:
-            raise KvmError("features cannot change once chosen", errno.EINVAL)
+        if target != TARGET_GENERIC_V8:
+            raise KvmError("this machine has no such target", errno.EINVAL)
+        self._check_features(wanted)
         self.features = wanted
+        self.raw_pstate = None
+        self.kvm_vm.features = self.kvm_vm.features or wanted
         vcpu = self._vcpu
         vcpu.start, vcpu.waiting = Start(0, 0), False
         vcpu.state = MpState.STOPPED if POWER_OFF in wanted else MpState.RUNNABLE
-        if PSCI_0_2 not in wanted:
-            self._force_version_0_1()
+        if PSCI_0_2 not in wanted and VERSION_REGISTER in self._policy.values:
+            # The vCPU speaks PSCI 0.1, whatever the others do (include/kvm/arm_psci.h).
+            self.kvm_vm.vm.el2.override(self.index, {VERSION_REGISTER: V0_1})
 
-    def _force_version_0_1(self) -> None:
-        """Without the feature the vCPU speaks PSCI 0.1 (include/kvm/arm_psci.h)."""
-        el2 = self.kvm_vm.vm.el2
-        policy = el2.policy
-        if VERSION_REGISTER in policy.values:
-            el2.policy = policy.with_values({VERSION_REGISTER: V0_1})
+    def _check_features(self, wanted: frozenset[int]) -> None:
+        """In the kernel's order, bit by bit (linux v6.1 arm.c:kvm_vcpu_set_target)."""
+        for feature in sorted(wanted | (self.features or frozenset())):
+            if feature in wanted and feature >= FEATURES:
+                raise KvmError("this kernel does not know such a feature", errno.ENOENT)
+            if self.features is not None and (feature in wanted) != (feature in self.features):
+                raise KvmError("features cannot change once chosen", errno.EINVAL)
+        if wanted - SUPPORTED_FEATURES:
+            raise KvmError("this machine has no such feature", errno.EINVAL)
+        others = self.kvm_vm.features
+        if others is not None and (EL1_32BIT in wanted) != (EL1_32BIT in others):
+            raise KvmError("all vCPUs of a VM are 64 or all are 32 bits wide", errno.EINVAL)
+
+    def irq_line(self, level: bool) -> None:
+        """KVM_IRQ_LINE of a vCPU without an interrupt controller: it wakes, no vector is taken."""
+        self.line = level
+        if level and self._vcpu.state is MpState.RUNNABLE:
+            self._vcpu.waiting = False
 
     def run(self, cycles: int | None = None) -> Exit:
         """KVM_RUN: ENOEXEC before KVM_ARM_VCPU_INIT."""
         self._initialised()
         self.kvm_vm.has_run = True
+        self.raw_pstate = None
+        if self.line and self._vcpu.state is MpState.SUSPENDED:
+            self.last_exit = exits.SystemEvent(vcpu=self.index, kind=exits.EventKind.WAKEUP)
+            return self.last_exit
         if self.halted:
             self.halted = False
             self._vcpu.waiting = True
@@ -104,6 +126,10 @@ class KvmVcpu:
             # Merged KVM writes nothing on re-entry, the series of 2021 `ret`, which is 0 at first.
             rfc = self.kvm_vm.modes["exit.layout"] == "rfc2021"
             exit.ret = Ret.only(0) if rfc else Ret.untouched()
+        elif isinstance(exit, exits.SystemEvent):
+            # The VMM finds the registers already as the guest would, were it resumed.
+            self._focus().write_reply(exit.ret)
+            exit.ret = Ret.untouched()
         return exit
 
     def hypercall_exit(self) -> HypercallExit:
@@ -124,12 +150,10 @@ class KvmVcpu:
 
     def get_mp_state(self) -> MpState:
         """KVM_GET_MP_STATE."""
-        self._initialised()
         return MpState.HALTED if self.halted else self._vcpu.state
 
     def set_mp_state(self, state: int) -> None:
         """KVM_SET_MP_STATE: RUNNABLE, STOPPED, SUSPENDED; HALTED where the series has it."""
-        self._initialised()
         if state == MpState.HALTED and CAP_ARM_MP_HALTED in self.kvm_vm.enabled:
             self.halted = True
             return
@@ -147,6 +171,30 @@ class KvmVcpu:
     def _initialised(self) -> None:
         if self.features is None:
             raise KvmError("KVM_ARM_VCPU_INIT comes first", errno.ENOEXEC)
+
+    # -- many registers at once, for those who drive a vCPU call by call ---------------------------
+
+    def load(self, x: tuple[int, ...], pc: int, pstate: int) -> None:
+        """Set x0 onward, PC and PSTATE."""
+        self._initialised()
+        engine = self._focus()
+        engine.write_reply(x)
+        engine.write_register("PSTATE", pstate)
+        engine.set("PC", pc)
+
+    def show(self) -> tuple[tuple[int, ...], int, int]:
+        """x0 to x17, PC and PSTATE."""
+        engine = self._focus()
+        return engine.arguments(CALL_REGISTERS), engine.get("PC"), engine.get("PSTATE")
+
+    def wake(self) -> bool:
+        """End a wait in WFI, as a signal to the vCPU's thread does; False where it did not wait."""
+        waited, self._vcpu.waiting = self._vcpu.waiting, False
+        return bool(waited) and self._vcpu.ready
+
+    def complete(self) -> None:
+        """Finish an Mmio exit without going on (kvm_run.immediate_exit)."""
+        self.kvm_vm.vm.settle()
 
     # -- ONE_REG --------------------------------------------------------------------------------
 
@@ -170,20 +218,35 @@ class KvmVcpu:
         if self.kvm_vm.modes["regs.visibility"] != "full" and not self._visible():
             return 0
         name = self._name(identifier)
+        if name == "PSTATE" and self.raw_pstate is not None:
+            return self.raw_pstate
         return 0 if name in onereg.AARCH32_SPSR else self._focus().read_register(name)
 
-    def set_one_reg(self, identifier: int, value: int) -> None:
-        """KVM_SET_ONE_REG."""
+    def set_one_reg(self, identifier: int, value: int | None) -> None:
+        """KVM_SET_ONE_REG; None is a value the kernel cannot read (EFAULT)."""
         self._initialised()
+        if onereg.split(self._plain(identifier)).group in FIRMWARE_GROUPS:
+            self._set_firmware_register(identifier, value)
+            return
+        name = self._name(identifier)
+        if value is None:
+            raise KvmError("the value cannot be read", errno.EFAULT)
+        if name == "PSTATE":
+            assert self.features is not None
+            onereg.check_pstate(value, aarch32=EL1_32BIT in self.features)
+            self.raw_pstate = value
+            if value & AARCH32_STATE:
+                return
+        if name not in onereg.AARCH32_SPSR:
+            self._focus().write_register(name, value)
+
+    def _set_firmware_register(self, identifier: int, value: int | None) -> None:
+        parts = onereg.split(self._plain(identifier))
+        if value is None and parts.size == ONE_REG_SIZE:
+            raise KvmError("the value cannot be read", errno.EFAULT)
         register = self._firmware_register(identifier)
-        if isinstance(register, FwReg):
+        if isinstance(register, FwReg) and value is not None:
             self._write_firmware(register, value)
-        elif register != RAZ:
-            name = self._name(identifier)
-            if name == "PSTATE":
-                onereg.check_pstate(value)
-            if name not in onereg.AARCH32_SPSR:
-                self._focus().write_register(name, value)
 
     def _visible(self) -> bool:
         """Whether the registers may be read now; for pKVM's zeroes False, for a Realm EPERM."""
@@ -234,15 +297,19 @@ class KvmVcpu:
             identifier |= SCOPE_VM
         return identifier
 
+    def _plain(self, identifier: int) -> int:
+        """Without the scope bit, where the mode has one."""
+        scoped = self.kvm_vm.modes["fwreg.scope"] == "vm+scope-bit"
+        return identifier & ~SCOPE_VM if scoped else identifier
+
     def _firmware_register(self, identifier: int) -> FwReg | str | None:
         """The firmware register meant, RAZ for a reserved one, None for another group."""
-        scope = SCOPE_VM if self.kvm_vm.modes["fwreg.scope"] == "vm+scope-bit" else 0
-        plain = identifier & ~scope
+        plain = self._plain(identifier)
         parts = onereg.split(plain)
-        if parts.group not in (Group.FW, Group.FW_FEAT_BMAP):
+        if parts.group not in FIRMWARE_GROUPS:
             return None
         for register in self._registers():
-            if self._listed_id(register) & ~scope == plain:
+            if self._plain(self._listed_id(register)) == plain:
                 return register
         if (
             parts.group == Group.FW_FEAT_BMAP
@@ -252,16 +319,14 @@ class KvmVcpu:
         raise OneRegError(f"no firmware register {identifier:#x} here", errno.ENOENT)
 
     def _write_firmware(self, register: FwReg, value: int) -> None:
+        el2, rule = self.kvm_vm.vm.el2, self.kvm_vm.modes["fwreg.first_write"]
         if register.name == VERSION_REGISTER:
             self._check_version(value)
-            policy = self._policy.with_values({register.name: value})
-        else:
-            stored = register.check(value)
-            self._check_after_run(register, stored)
-            policy = self._policy.with_write(
-                register.name, value, self.kvm_vm.modes["fwreg.first_write"]
-            )
-        self.kvm_vm.vm.el2.set_policy_of(self.index, policy)
+            if value != V0_1:
+                el2.change_policy_of(self.index, lambda p: p.with_values({register.name: value}))
+            return
+        self._check_after_run(register, register.check(value))
+        el2.change_policy_of(self.index, lambda p: p.with_write(register.name, value, rule))
 
     def _check_version(self, value: int) -> None:
         """0.1 only without KVM_ARM_VCPU_PSCI_0_2, the others only with it (hypercalls.c)."""
@@ -308,4 +373,8 @@ class KvmVcpu:
 
 
 RAZ = "raz"
+FIRMWARE_GROUPS = (Group.FW, Group.FW_FEAT_BMAP)
+ONE_REG_SIZE = 8
+AARCH32_STATE = 1 << 4
+"""PSTATE.nRW, M[4]."""
 _SYSTEM_NAMES = {encoding: name for name, encoding in VCPU_REGISTERS.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from emu.arch import mpidr
 from emu.bus import STOLEN_TIME, STOLEN_TIME_RECORD
@@ -23,6 +23,14 @@ class Start:
 
     entry: int
     x0: int
+
+
+class Taken(NamedTuple):
+    """An exception that was entered."""
+
+    pc: int
+    esr: int
+    far: int | None
 
 
 @dataclass(slots=True)
@@ -65,6 +73,12 @@ class Machine:
         self.entropy = Splitmix(seed)
 
     # -- what services ask (`Host`) -------------------------------------------------------------
+
+    def add_vcpu(self, identifier: int) -> Vcpu:
+        """One more vCPU, runnable as KVM makes it; its MPIDR follows from the identifier."""
+        vcpu = Vcpu(len(self.vcpus), mpidr(identifier), MpState.RUNNABLE)
+        self.vcpus.append(vcpu)
+        return vcpu
 
     def mpidrs(self) -> Sequence[int]:
         return [vcpu.mpidr for vcpu in self.vcpus]

@@ -92,7 +92,7 @@ _CORE_BY_OFFSET = {core.offset: core for core in CORE}
 def find_core(identifier: int) -> Core:
     """The core register with this identifier (arm64/kvm/guest.c:core_reg_size_from_offset)."""
     parts = split(identifier)
-    if parts.number >= CORE_WORDS or parts.number + parts.size // 4 > CORE_WORDS:
+    if parts.number >= CORE_WORDS or parts.number + parts.size // 4 >= CORE_WORDS:
         raise OneRegError(f"{identifier:#x} lies beyond struct kvm_regs", errno.ENOENT)
     core = _CORE_BY_OFFSET.get(parts.number)
     if core is None or 1 << core.log2_size != parts.size:
@@ -117,13 +117,15 @@ def system_register(identifier: int) -> SysReg:
     )
 
 
-# Values PSTATE accepts from a VMM in AArch64 state: EL0t, EL1t and EL1h
-# (arm64/kvm/guest.c:set_core_reg, where EL2 needs a nested guest).
-AARCH64_MODES = (0b0000, 0b0100, 0b0101)
+# Modes PSTATE accepts from a VMM (arm64/kvm/guest.c:set_core_reg): EL0t, EL1t and EL1h of an
+# AArch64 vCPU, where EL2 needs a nested guest, and AArch32's user mode below it, which a
+# Cortex-A72 has; the privileged modes of AArch32 belong to an EL1_32BIT vCPU.
+AARCH64_MODES = (0b0_0000, 0b0_0100, 0b0_0101, 0b1_0000)
+AARCH32_MODES = (0b1_0000, 0b1_0001, 0b1_0010, 0b1_0011, 0b1_0111, 0b1_1011, 0b1_1111)
 PSTATE_MODE_MASK = 0x1F
 
 
-def check_pstate(value: int) -> None:
-    """Refuse a mode an AArch64 vCPU cannot be in, with EINVAL."""
-    if value & PSTATE_MODE_MASK not in AARCH64_MODES:
-        raise OneRegError(f"PSTATE {value:#x} is no mode of an AArch64 vCPU", errno.EINVAL)
+def check_pstate(value: int, *, aarch32: bool = False) -> None:
+    """Refuse a mode the vCPU cannot be in, with EINVAL."""
+    if value & PSTATE_MODE_MASK not in (AARCH32_MODES if aarch32 else AARCH64_MODES):
+        raise OneRegError(f"PSTATE {value:#x} is no mode of this vCPU", errno.EINVAL)

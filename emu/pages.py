@@ -16,7 +16,6 @@ import os
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
@@ -115,15 +114,25 @@ def spans(runs: Runs) -> Iterator[list[tuple[int, int]]]:
 # -- writing ------------------------------------------------------------------------------------
 
 
-def pack(block: mmap.mmap, runs: Runs) -> Iterator[bytes]:
-    """The chunks of these pages as they are stored."""
+class Packing:
+    """A memory on its way into a file: its runs, and the lengths of the chunks given so far."""
 
-    def gather(pieces: list[tuple[int, int]]) -> bytes:
+    def __init__(self, base: int, block: mmap.mmap, address: int) -> None:
+        self.base, self.size, self._block = base, len(block), block
+        self.runs = find_runs(block, address)
+        self.lengths: list[int] = []
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The chunks as they are stored."""
+        for chunk in _at_once(self._gather, spans(self.runs)):
+            self.lengths.append(len(chunk))
+            yield chunk
+
+    def _gather(self, pieces: list[tuple[int, int]]) -> bytes:
+        block = self._block
         return _deflate(
             b"".join(block[first * PAGE : (first + count) * PAGE] for first, count in pieces)
         )
-
-    yield from _at_once(gather, spans(runs))
 
 
 def _deflate(data: bytes) -> bytes:
@@ -136,6 +145,8 @@ def _deflate(data: bytes) -> bytes:
 
 def _at_once(work: Callable[[_Item], bytes], items: Iterable[_Item]) -> Iterator[bytes]:
     """`work` on each item, on all processors (zlib lets go of the GIL), results in order."""
+    from concurrent.futures import ThreadPoolExecutor  # only who saves or loads needs it
+
     items = iter(items)
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_THREADS)) as pool:
         while batch := list(islice(items, BATCH)):

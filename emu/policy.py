@@ -192,6 +192,16 @@ class Policy:
         """The same policy with some registers holding these values, unchecked."""
         return replace(self, values={**self.values, **values})
 
+    def with_host_levels(self, levels: Mapping[str, int]) -> Policy:
+        """The same policy on a host with other workaround levels."""
+        definitions = {
+            name: replace(register, reset=levels[name], limit=levels[name])
+            if name in levels else register
+            for name, register in self.definitions.items()
+        }
+        known = {name: level for name, level in levels.items() if name in self.values}
+        return replace(self, definitions=definitions, values={**self.values, **known})
+
     def with_write(self, name: str, value: int, first_write: str) -> Policy:
         """Write a register under a rule of mode fwreg.first_write (seed 002).
 

@@ -68,6 +68,25 @@ class Profile:
         rule = self.rules[conduit]
         return rule.get(str(imm), rule["other"])
 
+    def tables(self) -> dict[str, Any]:
+        """What one TOML file that extends no other would hold; the inverse of `profile_of`."""
+        promise, policy = self.promise, self.policy
+        return {
+            "title": self.title, "unknown": self.unknown,
+            "reply_registers": self.reply_registers, "full_identifier": self.full_identifier,
+            "sve_hint": self.sve_hint, "filter": policy.filterable,
+            **{conduit: dict(rules) for conduit, rules in self.rules.items()},
+            "services": {name: dict(options) for name, options in self.services.items()},
+            "registers": {name: _register_table(r) for name, r in policy.definitions.items()},
+            "device_tree": {
+                **({"method": promise.method} if promise.method else {}),
+                "compatible": list(promise.compatible),
+                "cells": dict(promise.cells),
+                "hypervisor": list(promise.hypervisor),
+            },
+            "modes": dict(self.modes),
+        }  # fmt: skip
+
     def with_modes(self, modes: Mapping[str, Any]) -> Profile:
         """The same profile with some modes chosen otherwise."""
         return replace(self, modes=parse_modes(modes, self.modes)) if modes else self
@@ -79,6 +98,28 @@ class Profile:
     def source(self, *path: str) -> str:
         """The comment beside a key, or beside the nearest table above it."""
         return _nearest(self.sources, path)
+
+
+def profile_of(
+    name: str,
+    lineage: tuple[str, ...],
+    tables: Mapping[str, Any],
+    sources: Mapping[str, str],
+    places: Mapping[str, str],
+) -> Profile:
+    """A profile from its resolved tables, with the checks a file gets."""
+    if not isinstance(tables, dict):
+        raise ProfileError(_one_line(f"profile {name} is no table"))
+    for key, message in problems(tables):
+        raise ProfileError(_one_line(f"profile {name}: {key}: {message}"))
+    return replace(_build((name, *lineage), tables, sources, places), lineage=lineage)
+
+
+def _register_table(register: FwReg) -> dict[str, Any]:
+    return {
+        "id": register.id, "kind": str(register.kind), "reset": register.reset,
+        "limit": register.limit, "values": list(register.values),
+    }  # fmt: skip
 
 
 def _nearest(texts: Mapping[str, str], path: tuple[str, ...]) -> str:

@@ -82,14 +82,29 @@ class Limits:
 
 
 @dataclass
+class Saving:
+    """Where the machine is saved: at `cycle`, running on, or where the run is stopped."""
+
+    path: str
+    cycle: int | None = None
+    done: bool = False
+
+
+@dataclass
 class Runner:
-    """One run. `say` prints a line for the user, `source` is the guest's input, if any."""
+    """One run. `say` prints a line for the user, `source` is the guest's input, if any.
+
+    `targets` are the functions that may answer forwarded calls, None for any (a saved machine
+    names some, and a file must not choose what is executed).
+    """
 
     vm: Vm
     limits: Limits
     say: Callable[[str], None]
     status: StatusLine
     source: Descriptor | None = None
+    saving: Saving | None = None
+    targets: frozenset[str] | None = None
     interrupted: bool = field(default=False, init=False)
 
     def run(self) -> int:
@@ -99,7 +114,29 @@ class Runner:
         with self._catch_interrupt():
             exit = self._run_until_over(started)
         self.status.clear()
-        return self._conclude(exit, time.monotonic() - started)
+        status = self._conclude(exit, time.monotonic() - started)
+        if self.saving and not self.saving.done:
+            self._save_at_end(exit, self.saving)
+        return status
+
+    def _save_at_end(self, exit: exits.Exit, saving: Saving) -> None:
+        if saving.cycle is None and isinstance(exit, exits.Deadline):
+            self._save(saving)
+        else:
+            what = "it was stopped" if saving.cycle is None else f"cycle {saving.cycle:,}"
+            self.say(f"not saved: the run ended before {what}")
+
+    def _save(self, saving: Saving) -> None:
+        self.vm.save(saving.path)
+        saving.done = True
+        self.say(f"saved to {saving.path} at cycle {self.vm.clock.cycles:,}")
+
+    def _save_on_the_way(self) -> None:
+        saving = self.saving
+        if not saving or saving.done or saving.cycle is None:
+            return
+        if self.vm.clock.cycles >= saving.cycle:
+            self._save(saving)
 
     @contextmanager
     def _catch_interrupt(self) -> Iterator[None]:
@@ -121,8 +158,12 @@ class Runner:
             exit = self.vm.run(self._clip(stretch))
             now = time.monotonic()
             if isinstance(exit, exits.Hypercall):
+                self._check_target(exit.forward_to)
                 exit.ret = answer_forwarded(exit)
-            elif not isinstance(exit, exits.Deadline) or self._over(now - started):
+            elif not isinstance(exit, exits.Deadline):
+                return exit
+            self._save_on_the_way()
+            if isinstance(exit, exits.Deadline) and self._over(now - started):
                 return exit
             self.status.update(self.vm, started)
             # Twice as long or half as long, so that a stretch takes about STRETCH_SECONDS.
@@ -132,9 +173,18 @@ class Runner:
                 stretch = max(stretch // 2, FIRST_STRETCH // 64)
 
     def _clip(self, stretch: int) -> int:
-        if self.limits.cycles is None:
-            return stretch
-        return min(stretch, max(self.limits.cycles - self.vm.clock.cycles, 0))
+        ends = [self.limits.cycles]
+        if self.saving and not self.saving.done:
+            ends.append(self.saving.cycle)
+        now = self.vm.clock.cycles
+        return min(stretch, *(max(end - now, 0) for end in ends if end is not None), stretch)
+
+    def _check_target(self, target: str) -> None:
+        if target and self.targets is not None and target not in self.targets:
+            raise EmuError(
+                f"this saved machine forwards calls to {target}: to have it run, "
+                f"give --forward ID={target} again"
+            )
 
     def _over(self, seconds: float) -> bool:
         if self.interrupted:

@@ -145,13 +145,16 @@ class Service:
     """The base of every service. `name` is its table in a profile, `codes` names its errors.
 
     A subclass may declare a frozen dataclass `Options`; its fields are the keys the profile's
-    `[services.NAME]` table may hold, and an instance of it is `self.options`.
+    `[services.NAME]` table may hold, and an instance of it is `self.options`. What a service must
+    remember from call to call is one dataclass `State` whose defaults are the reset values;
+    `self.state` is an instance of it, and a snapshot saves it (state.py).
     """
 
     name: ClassVar[str] = ""
     source: ClassVar[str] = ""
     codes: ClassVar[Mapping[int, str]] = {}
     Options: ClassVar[type[Any] | None] = None
+    State: ClassVar[type[Any] | None] = None
 
     def __init__(
         self, host: Host, firmware: Firmware, options: Mapping[str, Any] | None = None
@@ -159,6 +162,7 @@ class Service:
         self.host = host
         self.firmware = firmware
         self.options: Any = self.parse_options(options or {})
+        self.state: Any = self.State() if self.State else None
 
     @classmethod
     def parse_options(cls, table: Mapping[str, Any]) -> Any:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from emu.smccc import MASK64, UNDEF, Ret, Undef
 
 BITS = 64
-U16, U32 = Annotated[int, 16], Annotated[int, 32]
+U32 = Annotated[int, 32]
 U128 = Annotated[int, 128]
 Count = Annotated[int, 62]
 """Cycles and their like: a sum of two still fits into the 64 bits of the engine's counters."""
@@ -34,10 +34,10 @@ class StateError(ValueError):
 
 def to_state(value: Any) -> Any:
     """A value as JSON has it."""
-    if value is None or isinstance(value, bool | str) and not isinstance(value, enum.Enum):
-        return value
     if isinstance(value, enum.Enum):
         return value.value
+    if value is None or isinstance(value, bool | str):
+        return value
     if isinstance(value, int):
         return int(value)
     if isinstance(value, Undef):
@@ -173,7 +173,7 @@ def _container(origin: Any, kinds: tuple[Any, ...], value: Any, place: str) -> A
         if not isinstance(value, dict):
             raise _refuse(place, "is not a table")
         return {
-            _text(key, place): from_state(kinds[1], item, f"{place}.{key}")
+            _key(kinds[0], key, place): from_state(kinds[1], item, f"{place}.{key}")
             for key, item in value.items()
         }
     if not isinstance(value, list):
@@ -188,6 +188,15 @@ def _container(origin: Any, kinds: tuple[Any, ...], value: Any, place: str) -> A
         for n, (kind, item) in enumerate(zip(kinds, value, strict=True))
     ]
     return origin(items)
+
+
+def _key(kind: Any, key: str, place: str) -> Any:
+    """JSON's keys are texts; a number is written in decimal."""
+    if kind is str:
+        return _text(key, place)
+    if not (key.isascii() and key.isdecimal() and len(key) <= 20 and str(int(key)) == key):
+        raise _refuse(f"{place}.{key}", "is not a number")
+    return from_state(kind, int(key), place)
 
 
 @functools.cache

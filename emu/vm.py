@@ -27,7 +27,7 @@ from emu.exits import Exit, Fault, Mmio
 from emu.hooks import NEVER
 from emu.image import Image, ImageKind, Ram
 from emu.instrument import CallRecord, ExceptionRecord, Instrument
-from emu.machine import Machine, Start, Vcpu
+from emu.machine import Machine, Start, Taken, Vcpu
 from emu.policy import Action
 from emu.profile import DeviceTreePromise, Profile, load_profile
 from emu.routing import Route
@@ -86,7 +86,7 @@ class Vm:
         instruments: Iterable[Instrument] = (),
         native: bool | None = None,
     ) -> None:
-        _check_size(cpus, memory)
+        _check_size(cpus, memory, bare=image is None)
         found = load_profile(profile) if isinstance(profile, str) else profile
         self.profile = found.with_modes(modes or {})
         self.ram = Ram(size=memory)
@@ -102,22 +102,23 @@ class Vm:
         self.machine = Machine(cpus, self.clock, seed, stolen_time=has_stolen_time)
         self.el2 = El2(self.profile, self.machine, services)
         self.semihosting_host = Semihosting(self.engine, self.console, self.clock)
-        self._vcpu = self.machine.vcpus[0]
+        self.devices: dict[str, Pl011] = {}
+        self._vcpu = self.machine.vcpus[0] if cpus else Vcpu(-1, 0)
         self._only: Vcpu | None = None
         self._slice_end = 0
         self._exit: Exit | None = None
         self._forwarded: tuple[Call, Route] | None = None
         self._calls = 0
         self._last_call: Call | None = None
-        self._last_exception: _Taken | None = None
-        self._earlier_exception: _Taken | None = None
+        self._last_exception: Taken | None = None
+        self._earlier_exception: Taken | None = None
         self.takes_mmio = False
         """Whether an access nobody claims is an exit for the caller, as KVM makes it."""
         if self.profile.modes["cpu_on.policy"] != "allow":
             for vcpu in self.machine.vcpus[1:]:
                 vcpu.admitted = False
-        self._map()
         if image is not None:
+            self._map()
             address = self._place(_Extras(append, initrd, dtb, conduit))
             self._start_boot_cpu(address)
 
@@ -133,7 +134,12 @@ class Vm:
         self.engine.map_ram(self.ram.base, self.ram.size)
         if "pvtime" in self.profile.services:
             self.engine.map_ram(STOLEN_TIME.base, STOLEN_TIME.size)
-        self.engine.map_device(PL011.base, PL011.size, Pl011(self.console))
+        self.map_pl011()
+
+    def map_pl011(self) -> None:
+        """Put the UART where it belongs."""
+        self.devices["pl011"] = Pl011(self.console)
+        self.engine.map_device(PL011.base, PL011.size, self.devices["pl011"])
 
     def _place(self, extras: _Extras) -> int:
         """Put image, initrd and device tree into RAM; returns the device tree's address."""
@@ -207,6 +213,38 @@ class Vm:
         """Instructions retired, cycles passed and calls made so far."""
         return Stats(self.engine.instructions, self.clock.cycles, self._calls)
 
+    @property
+    def pending(self) -> Exit | None:
+        """The last exit until the machine runs on: of a saved `Hypercall`, set `ret` here."""
+        return self._exit
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the machine to a file, at any exit (snapshot.py); SnapshotError when it fails."""
+        from emu.snapshot import save  # most runs need none of it
+
+        save(self, path)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        console: Console | None = None,
+        services: Iterable[type[Service]] = (),
+        instruments: Iterable[Instrument] = (),
+        native: bool | None = None,
+    ) -> Vm:
+        """The machine in a file, to go on where it was saved; SnapshotError when it is not right.
+
+        `services` are those of one's own that it was saved with, and `console` gets the input
+        that was not read before its own.
+        """
+        from emu.snapshot import load
+
+        return load(
+            cls, path, console=console, services=services, instruments=instruments, native=native
+        )
+
     def exits(self) -> Iterator[Exit]:
         """Every exit up to and including the one that ends the machine."""
         while True:
@@ -220,7 +258,7 @@ class Vm:
 
         With `vcpu` only that one runs, as KVM_RUN does; `exits.Wfi` means it would block.
         """
-        self._settle()
+        self.settle()
         self._only = None if vcpu is None else self.machine.vcpus[vcpu]
         deadline = NEVER if cycles is None else min(self.clock.cycles + cycles, NEVER)
         while True:
@@ -309,7 +347,7 @@ class Vm:
         if record is not None and vcpu.stolen_base is not None:
             self.engine.write_data(vcpu.stolen_base, record)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Write the reply to the exit the caller has just dealt with."""
         exit, self._exit = self._exit, None
         if isinstance(exit, exits.SystemEvent):
@@ -396,7 +434,7 @@ class Vm:
 
     def took_exception(self, esr: int, far: int | None, pc: int, vector: int) -> None:
         """Remember the last exception for a fault's report, and tell those who watch."""
-        taken = _Taken(pc, esr, far)
+        taken = Taken(pc, esr, far)
         if taken != self._last_exception:
             self._earlier_exception, self._last_exception = self._last_exception, taken
         if self.instruments:
@@ -451,14 +489,6 @@ ZERO_REGISTER = 31
 NO_IMAGE = Image("", ImageKind.RAW, 0, (), Symbols())
 
 
-class _Taken(NamedTuple):
-    """An exception that was entered."""
-
-    pc: int
-    esr: int
-    far: int | None
-
-
 def load_result(word: int, data: int, size: int) -> int:
     """What a load leaves in its register: zero- or sign-extended as opc (bits 23:22) says.
 
@@ -488,8 +518,8 @@ def _read_file(path: str | os.PathLike[str]) -> bytes:
         raise BootError(f"{path}: {error.strerror}") from None
 
 
-def _check_size(cpus: int, memory: int) -> None:
-    if not 1 <= cpus <= MAX_CPUS:
+def _check_size(cpus: int, memory: int, *, bare: bool) -> None:
+    if not (0 if bare else 1) <= cpus <= MAX_CPUS:
         raise BootError(f"--cpus {cpus}: this machine has 1 to {MAX_CPUS} CPUs")
     if not MIB <= memory <= MAX_MEMORY or memory % MIB:
         raise BootError(f"--mem {memory // MIB}M: this machine has 1M to {MAX_MEMORY >> 30}G")

@@ -14,12 +14,13 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "emu"
 LAYERS = [
     "smccc arch errors symbols clock",
-    "exits policy console bus el1 devicetree catalogue cpu modes entropy",
+    "exits policy console bus el1 devicetree catalogue cpu modes entropy state pages savefile",
     "service schema instrument semihosting image hooks onereg",
     "profile elf calibrate _native services devices paper",
     "routing boot engine",
     "el2",
     "machine describe kvm_abi",
+    "snapshot",
     "vm explain report trace",
     "kvm_vcpu",
     "kvm",

@@ -9,9 +9,10 @@ answers only where the static description tells of it first: the objection of th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-from emu.service import Answer, Firmware, Function, Host, Service, fn
+from emu.service import Answer, Function, Service, fn
 from emu.smccc import NOT_SUPPORTED, SUCCESS, Call, FunctionId, Ret
 
 PAGE_NOTIFY = 0x2000_0001
@@ -20,17 +21,26 @@ NOT_PRESENT, READY = 1, 2
 """The reasons, numbered as x86's KVM_PV_REASON_PAGE_* (linux v5.17 kvm_para.h)."""
 
 
+@dataclass(slots=True)
+class State:
+    """The frame each vCPU has named."""
+
+    pages: dict[int, int] = field(default_factory=dict)
+
+
 class AsyncPf(Service):
     """Where the reason of a page event goes, for each vCPU that asked."""
 
     name = "asyncpf"
     source = "kvmarm list, 9 Apr 2015, Advice on HYP interface for AsyncPF (abi/D §D1, seed 004)"
     codes: ClassVar[Mapping[int, str]] = {NOT_SUPPORTED: "NOT_SUPPORTED"}
-    def __init__(
-        self, host: Host, firmware: Firmware, options: Mapping[str, Any] | None = None
-    ) -> None:
-        super().__init__(host, firmware, options)
-        self.pages: dict[int, int] = {}
+    State = State
+
+    @property
+    def pages(self) -> dict[int, int]:
+        """Frame numbers by vCPU."""
+        pages: dict[int, int] = self.state.pages
+        return pages
 
     def implements(self, function: Function, fid: FunctionId) -> bool:
         return self.firmware.mode("discovery.static") == "present"

@@ -247,7 +247,9 @@ class Psci(Service):
     @fn(0x8400_000E, 0xC400_000E, args=("entry_point", "context_id"), since=V1_0)
     def system_suspend(self, call: Call) -> Answer:
         """Suspend the machine; the VMM decides, the registers stay as they are."""
-        return exits.SystemEvent(vcpu=call.vcpu, kind=exits.EventKind.SUSPEND)
+        # kvm_psci_narrow_to_32bit narrows x1 to x3 in place, whoever looks at them afterwards.
+        ret = Ret.only(call.x[0], *(call.arg(n) for n in (1, 2, 3)))
+        return exits.SystemEvent(vcpu=call.vcpu, kind=exits.EventKind.SUSPEND, ret=ret)
 
     @fn(0x8400_0012, 0xC400_0012, args=("reset_type", "cookie"), since=V1_1)
     def system_reset2(self, call: Call) -> Answer:

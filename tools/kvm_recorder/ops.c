@@ -15,9 +15,10 @@
 
 int kvm_fd = -1, vm_fd = -1;
 struct vcpu vcpus[MAX_VCPUS];
-uint8_t *ram;
-uint64_t ram_ipa, ram_size;
 static size_t run_size;
+
+#define SLOTS 4
+static struct kvm_userspace_memory_region slots[SLOTS];
 
 uint64_t number(const char *text)
 {
@@ -79,9 +80,10 @@ static void close_vm(void)
 	}
 	if (vm_fd >= 0)
 		close(vm_fd);
-	if (ram)
-		munmap(ram, ram_size);
-	ram = NULL;
+	for (int i = 0; i < SLOTS; i++)
+		if (slots[i].memory_size)
+			munmap((void *)(uintptr_t)slots[i].userspace_addr, slots[i].memory_size);
+	memset(slots, 0, sizeof(slots));
 }
 
 static void op_vm(int words, char **word)
@@ -92,28 +94,36 @@ static void op_vm(int words, char **word)
 	result(vm_fd < 0 ? -1 : 0);
 }
 
+/* ram IPA SIZE [SLOT] */
 static void op_ram(int words, char **word)
 {
-	struct kvm_userspace_memory_region region = {0};
+	uint64_t size = number(word[2]), slot = words > 3 ? number(word[3]) % SLOTS : 0;
+	void *host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	ram_ipa = number(word[1]);
-	ram_size = number(word[2]);
-	ram = mmap(NULL, ram_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	region.guest_phys_addr = ram_ipa;
-	region.memory_size = ram_size;
-	region.userspace_addr = (uintptr_t)ram;
-	result(ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &region));
+	slots[slot] = (struct kvm_userspace_memory_region){
+		.slot = (uint32_t)slot,
+		.guest_phys_addr = number(word[1]),
+		.memory_size = size,
+		.userspace_addr = (uintptr_t)host,
+	};
+	result(ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &slots[slot]));
 }
 
 static void op_vcpu(int words, char **word)
 {
 	struct vcpu *vcpu = vcpu_of(word[1]);
-	int fd = ioctl(vm_fd, KVM_CREATE_VCPU, number(word[1]));
+	int fd = ioctl(vm_fd, KVM_CREATE_VCPU, number(word[words > 2 ? 2 : 1]));
 
 	if (!result(fd < 0 ? -1 : 0))
 		return;
 	vcpu->fd = fd;
 	vcpu->run = mmap(NULL, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+}
+
+/* A heading, for whoever reads the recording. */
+static void op_section(int words, char **word)
+{
+	out(" r=0");
 }
 
 static void out_init(const struct kvm_vcpu_init *init)
@@ -232,35 +242,43 @@ static void op_mpset(int words, char **word)
 	result(ioctl(fd_of(word[1]), KVM_SET_MP_STATE, &mp));
 }
 
-static int outside(uint64_t ipa, uint64_t size)
+uint8_t *memory(uint64_t ipa, uint64_t size)
 {
-	return !ram || ipa < ram_ipa || ipa + size > ram_ipa + ram_size;
+	for (int i = 0; i < SLOTS; i++) {
+		uint64_t offset = ipa - slots[i].guest_phys_addr;
+
+		if (offset < slots[i].memory_size && size <= slots[i].memory_size - offset)
+			return (uint8_t *)(uintptr_t)slots[i].userspace_addr + offset;
+	}
+	return NULL;
 }
 
 static void op_write(int words, char **word)
 {
-	uint64_t ipa = number(word[1]);
+	size_t count = (size_t)words - 2;
+	uint32_t *at = (uint32_t *)(void *)memory(number(word[1]), 4 * count);
 
-	if (outside(ipa, 4 * (uint64_t)(words - 2))) {
+	if (!at) {
 		out(" r=%d", -EFAULT);
 		return;
 	}
-	for (int i = 2; i < words; i++, ipa += 4)
-		*(uint32_t *)(ram + (ipa - ram_ipa)) = (uint32_t)number(word[i]);
-	__builtin___clear_cache((char *)ram, (char *)ram + ram_size);
+	for (size_t i = 0; i < count; i++)
+		at[i] = (uint32_t)number(word[i + 2]);
+	__builtin___clear_cache((char *)at, (char *)(at + count));
 	out(" r=0");
 }
 
 static void op_read(int words, char **word)
 {
-	uint64_t ipa = number(word[1]), size = number(word[2]);
+	uint64_t size = number(word[2]);
+	uint8_t *at = memory(number(word[1]), size);
 
-	if (outside(ipa, size)) {
+	if (!at) {
 		out(" r=%d", -EFAULT);
 		return;
 	}
 	out(" r=0");
-	out_bytes("v", ram + (ipa - ram_ipa), size);
+	out_bytes("v", at, size);
 }
 
 /* The IRQ line of a vCPU without an in-kernel GIC (KVM_ARM_IRQ_TYPE_CPU, api.rst 4.25). */
@@ -299,7 +317,7 @@ static const struct {
 	int least;              /* words, its name among them */
 	void (*handler)(int words, char **word);
 } operations[] = {
-	{"call", 7, op_call}, {"run", 3, op_run}, {"vm", 1, op_vm}, {"ram", 3, op_ram},
+	{"section", 2, op_section}, {"call", 7, op_call}, {"run", 3, op_run}, {"vm", 1, op_vm}, {"ram", 3, op_ram},
 	{"vcpu", 2, op_vcpu}, {"target", 1, op_target}, {"init", 4, op_init},
 	{"cap", 3, op_cap}, {"enable", 3, op_enable}, {"list", 3, op_list},
 	{"get", 3, op_get}, {"set", 4, op_set}, {"attr", 6, op_attr},

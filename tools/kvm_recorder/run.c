@@ -17,7 +17,7 @@
 #define PSTATE_DAIF 0x3c0u
 #define PSTATE_EL1H 5u
 #define WAIT_US 10000
-#define HANG_US 500000
+#define HANG_US 30000
 #define UNWRITTEN 0xee
 
 static struct kvm_run *running;
@@ -74,7 +74,7 @@ static uint32_t instruction(char conduit, uint32_t imm)
 
 static void place(uint32_t word)
 {
-	uint32_t *code = (uint32_t *)(ram + (CODE_IPA - ram_ipa));
+	uint32_t *code = (uint32_t *)(void *)memory(CODE_IPA, 4);
 
 	if (*code == word)
 		return;
@@ -200,7 +200,7 @@ static void run(struct vcpu *vcpu, int wait)
 
 static int ready(const struct vcpu *vcpu)
 {
-	if (ram && vcpu->fd > 0)
+	if (memory(CODE_IPA, 4) && vcpu->fd > 0)
 		return 1;
 	out(" r=%d", -EBADF);
 	return 0;

@@ -27,8 +27,6 @@ struct vcpu {
 
 extern int kvm_fd, vm_fd;
 extern struct vcpu vcpus[MAX_VCPUS];
-extern uint8_t *ram;
-extern uint64_t ram_ipa, ram_size;
 
 /* out.c: semihosting files and the text of a result */
 int host_open(const char *name);
@@ -41,6 +39,7 @@ void out_to(int handle);
 /* ops.c: one ioctl per operation */
 void operation(int words, char **word);
 uint64_t number(const char *text);
+uint8_t *memory(uint64_t ipa, uint64_t size);   /* NULL outside of guest memory */
 int get_reg(int fd, uint64_t id, void *value);
 int set_reg(int fd, uint64_t id, const void *value);
 

@@ -1,0 +1,499 @@
+"""A machine in a file: `vm.save(path)` at any exit, `Vm.load(path)` in another process.
+
+What is saved is what decides how the run goes on, and no more: the registers of every vCPU by
+their architectural names (cpu.py:STATE) with the exclusive monitor of the one that runs, power
+states and who is next, clock, entropy, devices, services, the policy in force, the console and
+what is typed but not yet read, the exit that waits for its answer, and the pages of memory that
+hold something. So either half of the engine continues what the other began, with the same calls,
+exceptions, counts and output; saving what was loaded gives the same file, byte for byte.
+
+The profile is in the file too, whole and resolved, as one table such as a TOML file holds
+(profile.py): a profile that changes on the disk does not change a machine that was saved.
+
+Not in it: instruments; services of one's own (`services=` must name the same classes again, only
+their state is saved); what kvm.py keeps for a VMM; symbols, which are read again where the image
+still is what it was. Nothing is looked up or executed by a name from a file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from emu import exits, savefile
+from emu.boot import load_image
+from emu.clock import Clock
+from emu.console import Console, ConsoleState
+from emu.cpu import STATE, VECTORS
+from emu.devices.pl011 import Pl011
+from emu.el2 import El2
+from emu.engine import MONITOR, Engine
+from emu.errors import EmuError, SnapshotError
+from emu.exits import Exit
+from emu.image import Image, ImageKind, Ram, image_digest
+from emu.machine import Machine, Start, Taken, Vcpu
+from emu.pages import PAGE, Packing, PagesError, check_runs, unpack
+from emu.policy import FilterRange, Policy
+from emu.profile import Profile, profile_of
+from emu.routing import Route
+from emu.savefile import SaveFile
+from emu.service import MpState
+from emu.smccc import Call, Ret
+from emu.state import U32, U128, Count, StateError, from_state, to_state
+from emu.symbols import Symbols
+
+MIB = 1 << 20
+MAX_MEMORIES, MAX_MEMORY = 64, 65 << 30
+"""The 64 GiB of vm.py, stolen-time records and what kvm.py maps besides."""
+ADDRESSES = 1 << 44
+"""Physical addresses of a Cortex-A72 (DDI 0487, ID_AA64MMFR0_EL1.PARange)."""
+STOLEN_RECORD = 16
+"""Bytes of a stolen-time record that are written (DEN0057)."""
+REGISTER_BITS = {"PSTATE": 32, "FPCR": 32, "FPSR": 32}
+PSTATE_MODE = 0x1F
+EXECUTION_STATES = (0b00000, 0b00100, 0b00101)
+"""M[4:0] of EL0t, EL1t and EL1h: AArch64 below EL2 (DDI 0487, SPSR_EL1)."""
+REGISTERS = frozenset((*STATE, *(f"Q{n}" for n in range(VECTORS))))
+EXITS = {
+    kind.__name__: kind
+    for kind in (
+        exits.Hypercall, exits.SystemEvent, exits.Mmio, exits.Semihosting, exits.Wfi,
+        exits.Deadline, exits.Fault,
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _ProfileState:
+    name: str
+    lineage: tuple[str, ...]
+    tables: Any
+    sources: dict[str, str]
+    places: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _PolicyState:
+    filterable: bool
+    values: dict[str, int]
+    ranges: tuple[FilterRange, ...]
+    withheld: tuple[str, ...]
+    written: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _ImageState:
+    path: str
+    kind: ImageKind
+    entry: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class _VcpuState:
+    mpidr: U32
+    state: MpState
+    waiting: bool
+    admitted: bool
+    start: Start | None
+    stolen: Count
+    stolen_start: Count | None
+    stolen_base: int | None
+    ready_since: Count | None
+    registers: dict[str, U128] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _MemoryState:
+    base: int
+    size: int
+    runs: tuple[tuple[U32, U32], ...]
+    chunks: tuple[U32, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _ExitState:
+    kind: str
+    fields: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The header of the file; everything but the contents of memory."""
+
+    profile: _ProfileState
+    policy: _PolicyState
+    own_policies: dict[int, _PolicyState]
+    overrides: dict[int, dict[str, int]]
+    image: _ImageState
+    ram: int
+    cycles: Count
+    instructions: Count
+    epoch_ns: int
+    entropy: int
+    vcpus: tuple[_VcpuState, ...]
+    running: U32
+    slice_end: Count
+    changed: bool
+    takes_mmio: bool
+    calls: Count
+    last_call: Call | None
+    exceptions: tuple[Taken | None, Taken | None]
+    storm: tuple[tuple[int, int | None, int] | None, int]
+    exit: _ExitState | None
+    forwarded: Call | None
+    console: ConsoleState
+    devices: dict[str, Any]
+    services: dict[str, Any]
+    own_services: tuple[str, ...]
+    memory: tuple[_MemoryState, ...]
+
+
+class Saved(Protocol):
+    """What of a `Vm` is saved; it lies above this module, which therefore only describes it."""
+
+    ram: Ram
+    image: Image
+    console: Console
+    engine: Engine
+    clock: Clock
+    machine: Machine
+    el2: El2
+    devices: dict[str, Pl011]
+    takes_mmio: bool
+    _vcpu: Vcpu
+    _slice_end: int
+    _exit: Exit | None
+    _forwarded: tuple[Call, Route] | None
+    _calls: int
+    _last_call: Call | None
+    _last_exception: Taken | None
+    _earlier_exception: Taken | None
+
+    def map_pl011(self) -> None: ...
+
+
+_Vm = TypeVar("_Vm", bound=Saved)
+
+
+def save(vm: Saved, path: str | os.PathLike[str]) -> None:
+    """Save a machine between two runs; whatever goes wrong, an older file stays whole."""
+    if vm.engine.running:
+        raise SnapshotError(f"{path}: cannot be saved: the machine is running")
+    packings = [Packing(base, block, host) for base, block, host in vm.engine.ram()]
+    try:
+        state = _capture(vm)
+        savefile.write(path, _data(packings), lambda: state | {"memory": _memory(packings)})
+    except StateError as error:
+        raise SnapshotError(f"{path}: cannot be saved: {error}") from None
+
+
+def load(vm: Callable[..., _Vm], path: str | os.PathLike[str], **options: Any) -> _Vm:
+    """The machine that was saved, made by `vm` with these `options` of its own.
+
+    SnapshotError when the file is not right, whatever is wrong with it.
+    """
+    with savefile.reading(path) as file:
+        try:
+            state = from_state(_State, file.header)
+            _check(state)
+            made = vm(
+                profile=_profile(state.profile), cpus=len(state.vcpus), memory=state.ram, **options
+            )
+            _restore(made, state, file)
+        except (StateError, PagesError) as error:
+            file.refuse(str(error))
+        except SnapshotError:
+            raise
+        except EmuError as error:
+            file.refuse(f"its machine cannot be built: {error}")
+    return made
+
+
+# -- saving -------------------------------------------------------------------------------------
+
+
+def _data(packings: list[Packing]) -> Iterator[bytes]:
+    for packing in packings:
+        yield from packing
+
+
+def _memory(packings: list[Packing]) -> Any:
+    return [to_state(_MemoryState(p.base, p.size, p.runs, tuple(p.lengths))) for p in packings]
+
+
+def _capture(vm: Saved) -> dict[str, Any]:
+    el2, machine = vm.el2, vm.machine
+    forwarded = vm._forwarded[0] if vm._forwarded else None
+    state = _State(
+        profile=_capture_profile(el2),
+        policy=_capture_policy(el2.policy),
+        own_policies={n: _capture_policy(p) for n, p in el2.own_policies().items()},
+        overrides=el2.overrides(),
+        image=_ImageState(vm.image.path, vm.image.kind, vm.image.entry, image_digest(vm.image)),
+        ram=vm.ram.size,
+        cycles=vm.clock.cycles,
+        instructions=vm.engine.instructions,
+        epoch_ns=vm.clock.epoch_ns,
+        entropy=machine.entropy.state,
+        vcpus=tuple(_capture_vcpu(vm, vcpu) for vcpu in machine.vcpus),
+        running=vm._vcpu.index,
+        slice_end=vm._slice_end,
+        changed=machine.changed,
+        takes_mmio=vm.takes_mmio,
+        calls=vm._calls,
+        last_call=vm._last_call,
+        exceptions=(vm._last_exception, vm._earlier_exception),
+        storm=vm.engine.storm.state,
+        exit=_capture_exit(vm._exit),
+        forwarded=forwarded,
+        console=vm.console.state(),
+        devices={name: device.state for name, device in vm.devices.items()},
+        services={name: s.state for name, s in el2.services.items() if s.state is not None},
+        own_services=el2.own_services,
+        memory=(),
+    )
+    document: dict[str, Any] = to_state(state)
+    from_state(_State, document)  # what could not be loaded is not saved
+    return document
+
+
+def _capture_profile(el2: El2) -> _ProfileState:
+    """The profile with the options and modes that are in force."""
+    profile = el2.profile
+    options = {
+        name: _options(service.options) for name, service in el2.services.items()
+        if name in profile.services
+    }  # fmt: skip
+    tables = dataclasses.replace(profile, services=options).tables()
+    return _ProfileState(
+        profile.name, profile.lineage, tables, dict(profile.sources), dict(profile.places)
+    )
+
+
+def _options(options: Any) -> dict[str, Any]:
+    return {} if options is None else dict(to_state(options))
+
+
+def _capture_policy(policy: Policy) -> _PolicyState:
+    return _PolicyState(
+        policy.filterable, dict(policy.values), policy.ranges,
+        tuple(sorted(policy.withheld)), tuple(sorted(policy.written)),
+    )  # fmt: skip
+
+
+def _capture_vcpu(vm: Saved, vcpu: Vcpu) -> _VcpuState:
+    registers = None
+    if vcpu is vm._vcpu or vcpu.context is not None:
+        registers = vm.engine.read_vcpu(None if vcpu is vm._vcpu else vcpu.context)
+    return _VcpuState(
+        vcpu.mpidr, vcpu.state, vcpu.waiting, vcpu.admitted, vcpu.start, vcpu.stolen,
+        vcpu.stolen_start, vcpu.stolen_base, vcpu.ready_since, registers,
+    )  # fmt: skip
+
+
+def _capture_exit(exit: Exit | None) -> _ExitState | None:
+    if exit is None:
+        return None
+    if isinstance(exit, exits.Hypercall) and isinstance(exit.ret, int):
+        exit = dataclasses.replace(exit, ret=Ret.value(exit.ret))
+    return _ExitState(type(exit).__name__, to_state(exit))
+
+
+# -- checking -----------------------------------------------------------------------------------
+
+
+def _check(state: _State) -> None:
+    """What must agree in a state beyond the type of each value."""
+    _demand(state.vcpus != (), "it has no vCPU")
+    _demand(state.ram > 0 and state.ram % MIB == 0, "its memory is not in MiB")
+    _demand(state.running < len(state.vcpus), "running is no vCPU")
+    _demand(state.vcpus[state.running].registers is not None, "the running vCPU has no registers")
+    _demand(len({vcpu.mpidr for vcpu in state.vcpus}) == len(state.vcpus), "two vCPUs are one")
+    for n, vcpu in enumerate(state.vcpus):
+        _check_vcpu(f"vcpus[{n}]", vcpu, state)
+    for call in (state.last_call, state.forwarded):
+        if call is not None:
+            _check_call(call, state)
+    own = state.own_policies.keys() | state.overrides.keys()
+    _demand(all(n < len(state.vcpus) for n in own), "a policy has no vCPU")
+
+
+def _check_vcpu(place: str, vcpu: _VcpuState, state: _State) -> None:
+    _demand((vcpu.ready_since or 0) <= state.cycles, f"{place}.ready_since lies in the future")
+    _demand((vcpu.stolen_start or 0) <= vcpu.stolen, f"{place}.stolen_start exceeds stolen")
+    known = vcpu.registers is not None or vcpu.start is not None
+    _demand(known or vcpu.state is not MpState.RUNNABLE, f"{place} runs without registers")
+    if vcpu.registers is not None:
+        _check_registers(f"{place}.registers", vcpu.registers)
+
+
+def _check_registers(place: str, registers: dict[str, int]) -> None:
+    known = REGISTERS | MONITOR.keys() if MONITOR.keys() <= registers.keys() else REGISTERS
+    unknown = min(registers.keys() ^ known, default="")
+    _demand(not unknown, f"{place}.{unknown} is missing, or unknown")
+    for name, value in registers.items():
+        bits = 128 if name.startswith("Q") else REGISTER_BITS.get(name, 64)
+        _demand(value.bit_length() <= bits, f"{place}.{name} does not fit into {bits} bits")
+    mode = registers["PSTATE"] & PSTATE_MODE
+    _demand(mode in EXECUTION_STATES, f"{place}.PSTATE is not of EL0 or EL1 in AArch64")
+
+
+def _check_call(call: Call, state: _State) -> None:
+    _demand(8 <= len(call.x) <= 18, "a call has 8 to 18 registers")
+    _demand(call.imm <= 0xFFFF and call.vcpu < len(state.vcpus), "a call has no vCPU, or no HVC")
+
+
+def _demand(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise StateError(otherwise)
+
+
+# -- loading ------------------------------------------------------------------------------------
+
+
+def _profile(state: _ProfileState) -> Profile:
+    return profile_of(state.name, state.lineage, state.tables, state.sources, state.places)
+
+
+def _restore(vm: Saved, state: _State, file: SaveFile) -> None:
+    _restore_policy(vm.el2, state)
+    _restore_parts(vm, state)
+    _restore_memory(vm.engine, state, file)
+    for vcpu, saved in zip(vm.machine.vcpus, state.vcpus, strict=True):
+        _restore_vcpu(vcpu, saved)
+        stolen = vcpu.stolen_base
+        _demand(stolen is None or vm.engine.has_ram(stolen, STOLEN_RECORD),
+                f"the record of vCPU {vcpu.index} lies nowhere")
+    _restore_registers(vm, state)
+    vm.image = _restore_image(state.image, vm.ram)
+    vm.clock.epoch_ns = state.epoch_ns
+    vm.engine.hooks.cycles, vm.engine.hooks.instructions = state.cycles, state.instructions
+    vm.engine.storm.state = state.storm
+    vm.machine.entropy.state, vm.machine.changed = state.entropy, state.changed
+    vm._slice_end, vm.takes_mmio = state.slice_end, state.takes_mmio
+    vm._calls, vm._last_call = state.calls, state.last_call
+    vm._last_exception, vm._earlier_exception = state.exceptions
+    vm._exit = _restore_exit(state)
+    if state.forwarded is not None:
+        call = state.forwarded
+        route = vm.el2.route(call.x[0], call.conduit, call.imm, call.vcpu)
+        vm._forwarded = call, route
+
+
+def _restore_policy(el2: El2, state: _State) -> None:
+    el2.policy = _policy(state.policy, el2.profile)
+    _demand(not state.own_policies or el2.profile.modes["fwreg.scope"] == "vcpu-asymmetric",
+            "own_policies need mode fwreg.scope = vcpu-asymmetric")
+    for vcpu, policy in state.own_policies.items():
+        el2.set_policy_of(vcpu, _policy(policy, el2.profile))
+    for vcpu, values in state.overrides.items():
+        _demand(values.keys() <= el2.policy.values.keys(), "overrides name no register")
+        el2.override(vcpu, values)
+
+
+def _policy(state: _PolicyState, profile: Profile) -> Policy:
+    definitions = profile.policy.definitions
+    _demand(state.values.keys() == definitions.keys(), "its registers are not the profile's")
+    _demand(definitions.keys() >= {*state.written}, "written names no register")
+    policy = Policy(
+        state.filterable, definitions, state.values, (),
+        frozenset(state.withheld), frozenset(state.written),
+    )  # fmt: skip
+    for found in state.ranges:
+        policy = policy.with_range(found)
+    return policy
+
+
+def _restore_parts(vm: Saved, state: _State) -> None:
+    """Console, devices and services."""
+    own = vm.el2.own_services
+    if own != state.own_services:
+        raise SnapshotError(
+            f"this machine was saved with services {', '.join(state.own_services) or 'none'} of "
+            f"one's own, and is loaded with {', '.join(own) or 'none'}: give the same services="
+        )
+    vm.console.restore(state.console)
+    _demand(state.devices.keys() <= {"pl011"}, "it has a device that does not exist")
+    if state.devices:
+        vm.map_pl011()
+    for name, device in vm.devices.items():
+        device.state = from_state(type(device.state), state.devices[name], f"devices.{name}")
+    stateful = {name: s for name, s in vm.el2.services.items() if s.state is not None}
+    _demand(state.services.keys() == stateful.keys(), "its services are not this machine's")
+    for name, service in stateful.items():
+        place = f"services.{name}"
+        service.state = from_state(type(service.state), state.services[name], place)
+
+
+def _restore_memory(engine: Engine, state: _State, file: SaveFile) -> None:
+    _demand(sum(sum(memory.chunks) for memory in state.memory) == file.size,
+            "its memory is not as long as its data")
+    whole = sum(memory.size for memory in state.memory)
+    _demand(len(state.memory) <= MAX_MEMORIES and whole <= MAX_MEMORY, "its memory is too large")
+    for memory in state.memory:
+        _demand(memory.base % PAGE == memory.size % PAGE == 0 and memory.size > 0
+                and memory.base + memory.size <= ADDRESSES, "its memory is not in pages")
+        chunks = check_runs(memory.runs, memory.size)
+        _demand(len(memory.chunks) == chunks, "its memory has too many or too few chunks")
+    for memory in state.memory:
+        engine.map_ram(memory.base, memory.size)
+    for (_, block, _), memory in zip(engine.ram(), state.memory, strict=True):
+        unpack(block, memory.runs, memory.chunks, file.read)
+
+
+def _restore_vcpu(vcpu: Vcpu, saved: _VcpuState) -> None:
+    vcpu.mpidr, vcpu.state, vcpu.waiting = saved.mpidr, saved.state, saved.waiting
+    vcpu.admitted, vcpu.start, vcpu.stolen = saved.admitted, saved.start, saved.stolen
+    vcpu.stolen_start, vcpu.stolen_base = saved.stolen_start, saved.stolen_base
+    vcpu.ready_since = saved.ready_since
+
+
+def _restore_registers(vm: Saved, state: _State) -> None:
+    """Of every vCPU, that of the running one last: it stays in the engine."""
+    running = vm.machine.vcpus[state.running]
+    for vcpu in sorted(vm.machine.vcpus, key=lambda vcpu: vcpu is running):
+        registers = state.vcpus[vcpu.index].registers
+        if registers is None:
+            continue
+        vm.engine.write_vcpu(registers)
+        vm.engine.set("VMPIDR_EL2", vcpu.mpidr)
+        if vcpu is not running:
+            vcpu.context = vm.engine.new_context()
+            vm.engine.save(vcpu.context)
+    vm._vcpu = running
+
+
+def _restore_image(state: _ImageState, ram: Ram) -> Image:
+    """Path and name for reports; symbols where the same image is still there."""
+    symbols = Symbols()
+    if state.digest:
+        try:
+            found = load_image(state.path, ram=ram)
+            if image_digest(found) == state.digest:
+                symbols = found.symbols
+        except EmuError:
+            pass
+    return Image(state.path, state.kind, state.entry, (), symbols, state.digest)
+
+
+def _restore_exit(state: _State) -> Exit | None:
+    if state.exit is None:
+        _demand(state.forwarded is None, "a forwarded call has no exit")
+        return None
+    kind = EXITS.get(state.exit.kind)
+    if kind is None:
+        raise StateError(f"exit.kind {state.exit.kind!r} does not exist")
+    found: Exit = from_state(kind, state.exit.fields, "exit")
+    _demand(found.vcpu < len(state.vcpus), "exit.vcpu is no vCPU")
+    _demand(isinstance(found, exits.Hypercall) or state.forwarded is None,
+            "a forwarded call has no exit")
+    if isinstance(found, exits.Mmio):
+        _demand(found.size in (1, 2, 4, 8, 16), "exit.size is no access")
+    for call in (getattr(found, "call", None), getattr(found, "last_call", None)):
+        if call is not None:
+            _check_call(call, state)
+    return found
