@@ -316,6 +316,7 @@ def _add_call(commands: Any) -> None:
         commands, "call", call, "make one call, without a guest",
         "hvcemu call 0x8600FF01 --profile kvm-6.1",
         "hvcemu call 0x84000053 96 --seed 7",
+        "hvcemu call 0x84000053 0x40 --profile kvm-6.12 --why",
         "hvcemu call 0x84000000 --conduit smc --imm 1 --json",
     )
     parser.add_argument("id", type=number, metavar="ID", help="x0: the function identifier")
@@ -323,6 +324,10 @@ def _add_call(commands: Any) -> None:
     parser.add_argument("--conduit", choices=[str(c) for c in Conduit], default="hvc")
     parser.add_argument("--imm", type=number, default=0, metavar="N", help="the immediate (0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--why", action="store_true",
+        help="print the way through conduit rule, filter, firmware register and service",
+    )
     _add_policy(parser)
 
 
@@ -514,7 +519,7 @@ def call(options: Any) -> int:
         options.id, *options.args, conduit=Conduit(options.conduit), imm=options.imm
     )
     if not options.json:
-        _print_lines(call_lines(el2, made))
+        _print_lines(call_lines(el2, made, why=options.why))
         return 0
     answer = el2.answer(made)
     route = el2.route(made.x[0], made.conduit, made.imm)
@@ -529,6 +534,7 @@ def call(options: Any) -> int:
             "result": answer_text(answer, subject(made.fid, el2)),
             "why": route.why,
             "source": route.source,
+            "steps": list(route.steps),
         }
     )
     return 0

@@ -22,8 +22,8 @@ def make_call(fid: int, *args: int, conduit: Conduit = Conduit.HVC, imm: int = 0
     return Call(x + (0,) * (ARGUMENT_REGISTERS - len(x)), conduit, imm)
 
 
-def call_lines(el2: El2, call: Call) -> Iterator[str]:
-    """One call and its answer, with the reason."""
+def call_lines(el2: El2, call: Call, *, why: bool = False) -> Iterator[str]:
+    """One call and its answer, with the reason; with `why`, the whole way to it."""
     answer = el2.answer(call)
     what = subject(call.fid, el2)
     route = el2.route(call.x[0], call.conduit, call.imm)
@@ -35,6 +35,9 @@ def call_lines(el2: El2, call: Call) -> Iterator[str]:
         yield from (f"  {line}" for line in registers_text(answer))
     yield f"  result   {answer_text(answer, what)}"
     yield f"  because  {route.why}"
+    if why:
+        for number, step in enumerate(route.steps, 1):
+            yield f"    {number}. {step}"
     if route.source:
         yield f"  source   {route.source}"
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -226,11 +227,19 @@ class Runner:
         return STATUS_RESET if exit.kind is exits.EventKind.RESET else STATUS_SUSPEND
 
 
-def answer_forwarded(exit: exits.Hypercall) -> Ret:
-    """Ask the function a `--forward RANGE=FILE.py:FUNCTION` names; nobody: NOT_SUPPORTED."""
+CALLBACK_SECONDS = 10.0
+"""How long a function of the user's may take over one call."""
+
+
+def answer_forwarded(exit: exits.Hypercall, seconds: float = CALLBACK_SECONDS) -> Ret:
+    """Ask the function a `--forward RANGE=FILE.py:FUNCTION` names; nobody: NOT_SUPPORTED.
+
+    A function that raises, answers nonsense or takes too long is an EmuError that names the call;
+    the exit keeps its NOT_SUPPORTED, and the machine can go on.
+    """
     if not exit.forward_to:
         return Ret.not_supported()
-    answer = load_target(exit.forward_to)(exit.call)
+    answer = _within(seconds, load_target(exit.forward_to), exit)
     if isinstance(answer, Ret):
         return answer
     if isinstance(answer, int) and -(1 << 63) <= answer < 1 << 64:
@@ -238,6 +247,29 @@ def answer_forwarded(exit: exits.Hypercall) -> Ret:
     raise EmuError(
         f"{exit.forward_to} answered {exit.call.fid} with {answer!r}: return a Ret or an int"
     )
+
+
+def _within(seconds: float, function: Callable[[Call], object], exit: exits.Hypercall) -> object:
+    """The function's answer, waited for in a thread that is left behind if it never comes."""
+    answers: list[object] = []
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            answers.append(function(exit.call))
+        except BaseException as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failures:
+        raise failures[0]
+    if not answers:
+        raise EmuError(
+            f"{exit.forward_to} has not answered {exit.call.fid} within {seconds:g} s"
+        )
+    return answers[0]
 
 
 _targets: dict[str, Callable[[Call], object]] = {}

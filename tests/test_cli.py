@@ -101,6 +101,17 @@ def test_call_as_json():
     )  # fmt: skip
 
 
+def test_why_prints_the_whole_way():
+    out = hvcemu("call", "0x84000053", "0x40", "--profile", "kvm-6.12", "--why").stdout
+    for step in (
+        "1. kvm-6.12: HVC #0x0 leads to smccc", "2. no SMCCC filter range holds it",
+        "3. KVM_REG_ARM_STD_BMAP bit 0 is set", "4. service trng: TRNG_RND32",
+    ):  # fmt: skip
+        assert step in out
+    denied = hvcemu("call", "0x84000050", "--fw-reg", "STD_BMAP=0", "--why").stdout
+    assert "KVM_REG_ARM_STD_BMAP bit 0 is clear" in denied
+
+
 def test_explain_knows_fields_owner_name_and_every_profile():
     out = hvcemu("explain", "0xC4000053").stdout
     for text in ("TRNG_RND64", "standard secure services", "SMC64/HVC64", "DEN0098", "kvm-6.17"):

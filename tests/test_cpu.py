@@ -55,7 +55,7 @@ def test_without_unicorn_it_says_what_to_install(monkeypatch):
 @pytest.mark.parametrize("name", [*cpu._REGISTERS, "TTBR0_EL1", "TCR_EL1", "VMPIDR_EL2"])
 def test_registers_are_read_back(name):
     one = cpu.Cpu()
-    value = 0x3C5 if name == "PSTATE" else 0x4000_1230
+    value = {"PSTATE": 0x3C5, "FPCR": 0x0700_0000, "FPSR": 0x1F}.get(name, 0x4000_1230)
     one.set(name, value)
     assert one.get(name) == value
 

@@ -153,6 +153,7 @@ def handlers(tmp_path):
         "def huge(call): return 1 << 64\n"
         "def broken(call): raise ValueError('no')\n"
         "value = 3\n"
+        "def slow(call):\n    import time; time.sleep(5)\n"
     )
     return path
 
@@ -182,6 +183,19 @@ def test_nobody_to_ask_means_not_supported():
 def test_a_bad_function_is_one_line(handlers, name, text):
     with pytest.raises(EmuError, match=text):
         answer_forwarded(forwarded(f"{handlers}:{name}", 0xC600_0042))
+
+
+def test_a_function_that_never_returns_is_reported_and_the_machine_goes_on(tmp_path, handlers):
+    path = tmp_path / "guest.bin"
+    code = (*mov(0, 0xC600_0042), HVC, WFI)
+    path.write_bytes(struct.pack(f"<{len(code)}I", *code))
+    vm = Vm(path, load=LOAD)
+    vm.filter(0xC600_0042, action="forward", target=f"{handlers}:slow")
+    exit = vm.run()
+    with pytest.raises(EmuError, match=r"has not answered 0xC6000042 within 0\.05 s"):
+        answer_forwarded(exit, seconds=0.05)
+    assert isinstance(vm.run(), exits.Wfi)
+    assert vm.engine.get("X0") == (1 << 64) - 1
 
 
 def test_a_bad_file_is_one_line(tmp_path):
