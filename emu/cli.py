@@ -192,7 +192,9 @@ def _parser() -> argparse.ArgumentParser:
         title="commands", metavar="COMMAND", required=True,
         prog="hvcemu",  # to be told saves argparse loading shutil to find out
     )
-    for add in (_add_run, _add_call, _add_explain, _add_profiles, _add_diff, _add_doctor):
+    for add in (
+        _add_run, _add_call, _add_explain, _add_profiles, _add_diff, _add_migrate, _add_doctor
+    ):
         add(commands)
     return parser
 
@@ -357,6 +359,33 @@ def _add_diff(commands: Any) -> None:
         action = parser.add_argument(side, metavar="PROFILE")
         action.completer = lambda **_: profile_names()  # type: ignore[attr-defined]
     parser.add_argument("--json", action="store_true", help="print one JSON list")
+
+
+def _add_migrate(commands: Any) -> None:
+    parser = _command(
+        commands, "migrate", migrate, "move a running guest to another kernel and see what breaks",
+        "hvcemu migrate smccc_discover --from kvm-6.17 --to kvm-6.1",
+        "hvcemu migrate smccc_discover --from kvm-6.1 --to kvm-6.17 --vmm old",
+        "hvcemu migrate psci_cpu_on --cpus 4 --at 100000 --from kvm-6.1 --to kvm-6.12",
+        "",
+        "exit status: 0 the move went through; 1 a register write failed; 2 your mistake",
+    )
+    parser.add_argument("image", metavar="IMAGE", help="a guest, as `run` takes it")
+    for side, help in (("from", "the kernel it starts on"), ("to", "the kernel it moves to")):
+        action = parser.add_argument(
+            f"--{side}", dest=f"{side}_profile", required=True, metavar="NAME", help=help
+        )
+        action.completer = lambda **_: profile_names()  # type: ignore[attr-defined]
+    parser.add_argument(
+        "--vmm", choices=("new", "old"), default="new",
+        help="new writes every register the source lists; old knows none of the bitmaps (new)",
+    )
+    parser.add_argument(
+        "--at", type=positive, metavar="CYCLE",
+        help="move at this cycle and run on; without it, where the guest leaves by itself",
+    )
+    parser.add_argument("--cpus", type=int, default=1, metavar="N", help="vCPUs (1)")
+    parser.add_argument("--mem", type=size, default=64 << 20, metavar="SIZE", help="RAM (64M)")
 
 
 def _add_doctor(commands: Any) -> None:
@@ -598,6 +627,36 @@ def diff(options: Any) -> int:
         _print_table(("", left.name, right.name), rows)
     else:
         print(f"{left.name} and {right.name}: a guest cannot tell them apart")
+    return 0
+
+
+def migrate(options: Any) -> int:
+    """`hvcemu migrate`."""
+    from emu.migrate import UsedCalls, lines, move
+    from emu.runner import Limits, Runner, StatusLine, report_to
+    from emu.vm import Vm
+
+    target = load_profile(options.to_profile)
+    used = UsedCalls()
+    vm = Vm(
+        find_image(options.image), profile=options.from_profile, cpus=options.cpus,
+        memory=options.mem, instruments=[used],
+    )  # fmt: skip
+    status = StatusLine(sys.stderr)
+    say = report_to(sys.stdout, status)
+    limits = Limits(seconds=60, cycles=options.at)
+    Runner(vm, limits, lambda _: None, status).run()
+    stats = vm.stats()
+    say(f"ran {options.image} on {vm.profile.name}: {stats.calls} calls, cycle {stats.cycles:,}")
+    report = move(vm.el2, target, options.vmm)
+    _print_lines(lines(report, used))
+    if report.failed:
+        print(f"the move fails: a VMM gives up where {target.name} refuses a write")
+        return 1
+    if options.at is not None:
+        vm.move_to(report.profile, report.policy)
+        ended = Runner(vm, Limits(seconds=60), say, status).run()
+        print(f"ran on under {target.name} to cycle {vm.clock.cycles:,}, exit status {ended}")
     return 0
 
 

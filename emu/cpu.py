@@ -201,6 +201,12 @@ class Cpu:
         self.require(self.lib.uc_open(ARCH_ARM64, MODE_ARM, ctypes.byref(self.handle)))
         self._keep: list[Any] = []
         self._word = ctypes.c_uint64()
+        self._numbers = (ctypes.c_int32 * len(X_REGISTERS))(*X_REGISTERS)
+        self._values = (ctypes.c_uint64 * len(X_REGISTERS))()
+        first = ctypes.addressof(self._values)
+        self._places = (ctypes.c_void_p * len(X_REGISTERS))(
+            *range(first, first + 8 * len(X_REGISTERS), 8)
+        )
         self._place = ctypes.byref(self._word)
         buffer = ctypes.c_uint32(TCG_BUFFER)
         self.require(self.lib.uc_ctl(self.handle, CTL_TCG_BUFFER_SIZE, buffer))
@@ -247,6 +253,16 @@ class Cpu:
         else:
             self._word.value = value
             self.lib.uc_reg_write(self.handle, number, self._place)
+
+    def read_x(self, count: int) -> tuple[int, ...]:
+        """x0 onward, in one call."""
+        self.lib.uc_reg_read_batch(self.handle, self._numbers, self._places, count)
+        return tuple(self._values[:count])
+
+    def write_x(self, values: tuple[int, ...]) -> None:
+        """Write x0 onward, in one call."""
+        self._values[: len(values)] = list(values)
+        self.lib.uc_reg_write_batch(self.handle, self._numbers, self._places, len(values))
 
     def write_destination(self, number: int, value: int) -> None:
         """Write the register an MRS hook names by Unicorn's number."""

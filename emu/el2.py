@@ -29,6 +29,8 @@ from emu.smccc import MASK32, MASK64, Call, Conduit, FunctionId
 ARGUMENT_REGISTERS = 8
 """x0–x7 of every call are read; a forwarded call carries x0–x17 (DEN0028 1.2)."""
 MAX_ROUTES = 4096
+_ZEROES = (0,) * (ARGUMENT_REGISTERS - 1)
+_CONDUITS = {str(conduit): conduit for conduit in Conduit}
 
 
 class View:
@@ -213,9 +215,10 @@ class El2:
         vcpu: int = 0,
     ) -> Answer:
         """Answer one call given by its registers: x0, then x1 onward."""
-        x = tuple(value & MASK64 for value in (fid, *args))
-        x += (0,) * (ARGUMENT_REGISTERS - len(x))
-        return self.answer(Call(x, Conduit(conduit), imm, vcpu))
+        x = (fid, *args, *_ZEROES[len(args) :])
+        if min(x) < 0 or max(x) > MASK64:
+            x = tuple(value & MASK64 for value in x)
+        return self.answer(Call(x, _CONDUITS[conduit], imm, vcpu))
 
     def answer(self, call: Call) -> Answer:
         """Answer one trapped call."""

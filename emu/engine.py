@@ -213,12 +213,12 @@ class Engine:
 
     def arguments(self, count: int) -> tuple[int, ...]:
         """x0 onward."""
-        return tuple(self.get(f"X{n}") for n in range(count))
+        return self.cpu.read_x(count)
 
     def write_reply(self, values: tuple[int, ...]) -> None:
         """Write x0 onward."""
-        for n, value in enumerate(values):
-            self.set(f"X{n}", value)
+        if values:
+            self.cpu.write_x(values)
 
     def new_context(self) -> Context:
         """Room for one more vCPU."""

@@ -40,6 +40,8 @@ def call_lines(el2: El2, call: Call, *, why: bool = False) -> Iterator[str]:
             yield f"    {number}. {step}"
     if route.source:
         yield f"  source   {route.source}"
+    if route.service:
+        yield f"  profile  {el2.profile.place('services', route.service.name)}"
 
 
 class Field(NamedTuple):

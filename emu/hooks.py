@@ -22,7 +22,6 @@ from emu.cpu import (
     INS_MRS,
     INTR_CALLBACK,
     MRS_CALLBACK,
-    X_REGISTERS,
     Context,
     Cpu,
 )
@@ -64,10 +63,6 @@ class PythonHooks:
         self._syndrome = ctypes.c_uint32.from_address(context.address + syndrome_offset)
         self._tick = cycles_per_tick
         self._block_start = self._block_size = 0
-        self._ids = (ctypes.c_int32 * REPLIES)(*X_REGISTERS[:REPLIES])
-        self._values = (ctypes.c_uint64 * REPLIES)()
-        base = ctypes.addressof(self._values)
-        self._places = (ctypes.c_void_p * REPLIES)(*(base + 8 * n for n in range(REPLIES)))
         self._failure: BaseException | None = None
         # The callbacks find the hooks through this cell, filled only while start() runs, so
         # that no reference cycle keeps a finished engine and its memory alive.
@@ -180,15 +175,12 @@ class PythonHooks:
             exception(intno)
 
     def _on_hypercall(self, intno: int, hypercall: Callable[..., Any]) -> None:
-        handle = self._cpu.handle
-        self._lib.uc_context_save(handle, self._context.pointer)
-        self._lib.uc_reg_read_batch(handle, self._ids, self._places, ARGUMENTS)
+        self._lib.uc_context_save(self._cpu.handle, self._context.pointer)
         conduit = Conduit.HVC if intno == INTR_HVC else Conduit.SMC
-        values = self._values
-        reply = hypercall(conduit, self._syndrome.value & 0xFFFF, tuple(values[:ARGUMENTS]))
+        x = self._cpu.read_x(ARGUMENTS)
+        reply = hypercall(conduit, self._syndrome.value & 0xFFFF, x)
         if reply is None:
             self.stop()
         else:
             check_reply(reply)
-            values[: len(reply)] = reply
-            self._lib.uc_reg_write_batch(handle, self._ids, self._places, len(reply))
+            self._cpu.write_x(reply)

@@ -168,11 +168,12 @@ class KvmVm:
         last = base + count - 1 & 0xFFFF_FFFF
         if any(pad):
             raise KvmError("the filter's padding is not zero", errno.EINVAL)
-        if count == 0 or last < base or action >= len(ACTIONS):
+        empty = count == 0 and not (base == 0 and self.vm.profile.vmm.empty_filter_is_all)
+        if empty or last < base or action >= len(ACTIONS):
             raise KvmError("the filter's range wraps or its action is unknown", errno.EINVAL)
         if self.has_run:
             raise KvmError("a vCPU has run: the filter is closed", errno.EBUSY)
-        self.vm.el2.add_filter(base, count, ACTIONS[action])
+        self.vm.el2.add_filter(base, last - base + 1, ACTIONS[action])
 
     def set_user_memory_region(self, base: int, size: int) -> None:
         """KVM_SET_USER_MEMORY_REGION: fresh memory at a guest-physical address."""

@@ -24,10 +24,6 @@ CAP_ARM_HVC_FW_REG_BMAP = "KVM_CAP_ARM_HVC_FW_REG_BMAP"
 
 # linux v6.17 arch/arm64/include/uapi/asm/kvm.h: KVM_ARM_VCPU_*.
 POWER_OFF, EL1_32BIT, PSCI_0_2, PMU_V3 = 0, 1, 2, 3
-SUPPORTED_FEATURES = frozenset((POWER_OFF, EL1_32BIT, PSCI_0_2, PMU_V3))
-"""What a Cortex-A72 offers. An EL1_32BIT vCPU can be made and looked at; it does not run here."""
-FEATURES = 7
-"""KVM_VCPU_MAX_FEATURES of linux v6.1 to v6.11 (arch/arm64/include/asm/kvm_host.h)."""
 TARGET_GENERIC_V8 = 5
 
 # Device attributes (linux v6.17 arch/arm64/include/uapi/asm/kvm.h).

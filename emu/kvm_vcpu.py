@@ -22,13 +22,11 @@ from emu.kvm_abi import (
     CAP_ARM_SYSTEM_SUSPEND,
     EL1_32BIT,
     EXIT_SMC,
-    FEATURES,
     MP_STATES,
     POWER_OFF,
     PSCI_0_2,
     PVTIME_IPA,
     RFC_ARGUMENTS,
-    SUPPORTED_FEATURES,
     TARGET_GENERIC_V8,
     VCPU_PVTIME_CTRL,
     HypercallExit,
@@ -36,6 +34,7 @@ from emu.kvm_abi import (
 from emu.machine import Start
 from emu.onereg import SCOPE_VM, Group
 from emu.policy import FwReg, Policy, RegisterKind
+from emu.profile import VmmRules
 from emu.service import MpState
 from emu.services.psci import V0_1, VERSION_REGISTER
 from emu.smccc import Ret
@@ -83,7 +82,8 @@ class KvmVcpu:
         self._check_features(wanted)
         self.features = wanted
         self.raw_pstate = None
-        self.kvm_vm.features = self.kvm_vm.features or wanted
+        if self.kvm_vm.features is None:
+            self.kvm_vm.features = wanted
         vcpu = self._vcpu
         vcpu.start, vcpu.waiting = Start(0, 0), False
         vcpu.state = MpState.STOPPED if POWER_OFF in wanted else MpState.RUNNABLE
@@ -92,13 +92,30 @@ class KvmVcpu:
             self.kvm_vm.vm.el2.override(self.index, {VERSION_REGISTER: V0_1})
 
     def _check_features(self, wanted: frozenset[int]) -> None:
-        """In the kernel's order, bit by bit (linux v6.1 arm.c:kvm_vcpu_set_target)."""
+        rules = self.kvm_vm.vm.profile.vmm
+        if rules.features_vm_wide:
+            self._check_vm_features(wanted, rules)
+        else:
+            self._check_own_features(wanted, rules)
+
+    def _check_vm_features(self, wanted: frozenset[int], rules: VmmRules) -> None:
+        """One set for all vCPUs (recorded from linux 6.12: arm.c:kvm_vcpu_init_check_features)."""
+        if any(feature >= rules.known_features for feature in wanted):
+            raise KvmError("this kernel does not know such a feature", errno.ENOENT)
+        if wanted - set(rules.supported_features):
+            raise KvmError("this machine has no such feature", errno.EINVAL)
+        others = self.kvm_vm.features
+        if others is not None and (wanted ^ others) - {POWER_OFF}:
+            raise KvmError("all vCPUs of a VM have the same features", errno.EINVAL)
+
+    def _check_own_features(self, wanted: frozenset[int], rules: VmmRules) -> None:
+        """Each vCPU's own, bit by bit (recorded from linux 6.1: arm.c:kvm_vcpu_set_target)."""
         for feature in sorted(wanted | (self.features or frozenset())):
-            if feature in wanted and feature >= FEATURES:
+            if feature in wanted and feature >= rules.known_features:
                 raise KvmError("this kernel does not know such a feature", errno.ENOENT)
             if self.features is not None and (feature in wanted) != (feature in self.features):
                 raise KvmError("features cannot change once chosen", errno.EINVAL)
-        if wanted - SUPPORTED_FEATURES:
+        if wanted - set(rules.supported_features):
             raise KvmError("this machine has no such feature", errno.EINVAL)
         others = self.kvm_vm.features
         if others is not None and (EL1_32BIT in wanted) != (EL1_32BIT in others):

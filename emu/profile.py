@@ -38,6 +38,21 @@ class DeviceTreePromise:
 
 
 @dataclass(frozen=True, slots=True)
+class VmmRules:
+    """Where kernels differ towards the VMM (kvm.py, kvm_vcpu.py), as recorded from them.
+
+    `known_features` counts the vCPU features the kernel has names for, `supported_features` are
+    those a Cortex-A72 host offers. `features_vm_wide`: all vCPUs share one set, POWER_OFF apart.
+    `empty_filter_is_all`: a filter range of nothing at 0 wraps to cover everything.
+    """
+
+    known_features: int = 7
+    supported_features: tuple[int, ...] = (0, 1, 2, 3)
+    features_vm_wide: bool = False
+    empty_filter_is_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """One hypervisor or firmware, complete.
 
@@ -60,6 +75,7 @@ class Profile:
     policy: Policy
     promise: DeviceTreePromise
     modes: Mapping[str, str] = field(default_factory=lambda: DEFAULTS)
+    vmm: VmmRules = VmmRules()
     sources: Mapping[str, str] = field(repr=False, default_factory=dict)
     places: Mapping[str, str] = field(repr=False, default_factory=dict)
 
@@ -324,6 +340,7 @@ def _build(
         policy=_build_policy(tables, places),
         promise=_build_promise(table(tables, "device_tree")),
         modes=parse_modes(table(tables, "modes")),
+        vmm=_build_vmm(table(tables, "vmm")),
         sources=sources,
         places=places,
     )
@@ -343,6 +360,11 @@ def _build_policy(tables: Mapping[str, Any], places: Mapping[str, str]) -> Polic
             name, row["id"], RegisterKind(row["kind"]), row["reset"], row["limit"], values
         )
     return Policy.of(definitions, filterable=tables.get("filter", False))
+
+
+def _build_vmm(rules: Mapping[str, Any]) -> VmmRules:
+    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in rules.items()}
+    return VmmRules(**known)
 
 
 def _build_promise(promise: Mapping[str, Any]) -> DeviceTreePromise:

@@ -34,12 +34,19 @@ _TOP: Mapping[str, type] = {
     "registers": dict,
     "device_tree": dict,
     "modes": dict,
+    "vmm": dict,
 }
 _DEVICE_TREE: Mapping[str, type] = {
     "method": str,
     "compatible": list,
     "cells": dict,
     "hypervisor": list,
+}
+_VMM: Mapping[str, type] = {
+    "known_features": int,
+    "supported_features": list,
+    "features_vm_wide": bool,
+    "empty_filter_is_all": bool,
 }
 _REGISTER: Mapping[str, type] = {
     "id": int,
@@ -73,6 +80,8 @@ def problems(data: Mapping[str, Any]) -> Problems:
     for name, register in table(data, "registers").items():
         yield from _register(f"registers.{name}", register)
     yield from _promise(table(data, "device_tree"))
+    yield from _table("vmm.", table(data, "vmm"), _VMM)
+    yield from _list("vmm.supported_features", table(data, "vmm").get("supported_features"), (int,))
     for key, value in flatten(table(data, "modes")):
         if problem := mode_problem(key, value):
             yield f"modes.{key}", problem

@@ -36,7 +36,7 @@ from emu.exits import Exit
 from emu.image import Image, ImageKind, Ram, image_digest
 from emu.machine import Machine, Start, Taken, Vcpu
 from emu.pages import PAGE, Packing, PagesError, check_runs, unpack
-from emu.policy import FilterRange, Policy
+from emu.policy import FilterRange, FwReg, Policy
 from emu.profile import Profile, profile_of
 from emu.routing import Route
 from emu.savefile import SaveFile
@@ -78,6 +78,7 @@ class _ProfileState:
 @dataclass(frozen=True, slots=True)
 class _PolicyState:
     filterable: bool
+    definitions: dict[str, FwReg]
     values: dict[str, int]
     ranges: tuple[FilterRange, ...]
     withheld: tuple[str, ...]
@@ -280,7 +281,7 @@ def _options(options: Any) -> dict[str, Any]:
 
 def _capture_policy(policy: Policy) -> _PolicyState:
     return _PolicyState(
-        policy.filterable, dict(policy.values), policy.ranges,
+        policy.filterable, dict(policy.definitions), dict(policy.values), policy.ranges,
         tuple(sorted(policy.withheld)), tuple(sorted(policy.written)),
     )  # fmt: skip
 
@@ -385,19 +386,20 @@ def _restore(vm: Saved, state: _State, file: SaveFile) -> None:
 
 
 def _restore_policy(el2: El2, state: _State) -> None:
-    el2.policy = _policy(state.policy, el2.profile)
+    el2.policy = _policy(state.policy)
     _demand(not state.own_policies or el2.profile.modes["fwreg.scope"] == "vcpu-asymmetric",
             "own_policies need mode fwreg.scope = vcpu-asymmetric")
     for vcpu, policy in state.own_policies.items():
-        el2.set_policy_of(vcpu, _policy(policy, el2.profile))
+        el2.set_policy_of(vcpu, _policy(policy))
     for vcpu, values in state.overrides.items():
         _demand(values.keys() <= el2.policy.values.keys(), "overrides name no register")
         el2.override(vcpu, values)
 
 
-def _policy(state: _PolicyState, profile: Profile) -> Policy:
-    definitions = profile.policy.definitions
-    _demand(state.values.keys() == definitions.keys(), "its registers are not the profile's")
+def _policy(state: _PolicyState) -> Policy:
+    definitions = state.definitions
+    _demand(all(name == register.name for name, register in definitions.items())
+            and state.values.keys() == definitions.keys(), "a policy's registers do not agree")
     _demand(definitions.keys() >= {*state.written}, "written names no register")
     policy = Policy(
         state.filterable, definitions, state.values, (),

@@ -28,7 +28,7 @@ from emu.hooks import NEVER
 from emu.image import Image, ImageKind, Ram
 from emu.instrument import CallRecord, ExceptionRecord, Instrument
 from emu.machine import Machine, Start, Taken, Vcpu
-from emu.policy import Action
+from emu.policy import Action, Policy
 from emu.profile import DeviceTreePromise, Profile, load_profile
 from emu.routing import Route
 from emu.semihosting import Semihosting
@@ -196,6 +196,12 @@ class Vm:
         self._enter(boot)
 
     # -- the VMM's side -------------------------------------------------------------------------
+
+    def move_to(self, profile: Profile, policy: Policy) -> None:
+        """Go on below another hypervisor, as after a migration: all else stays."""
+        self.profile = profile
+        self.el2 = El2(profile, self.machine)
+        self.el2.policy = policy
 
     def focus(self, vcpu: int) -> None:
         """Load a vCPU's registers into the engine, to look at them or to change them."""

@@ -401,7 +401,7 @@ def test_interrupt_from_the_keyboard(native):
 
     Where it strikes on the way into a callback, ctypes may lose it; the next one does not.
     """
-    engine = machine(native, *loop([hvc()], 0xFFFF), b(-9))
+    engine = machine(native, hvc(), b(-1))
     armed, done = [True], threading.Event()
 
     def interrupt(*_):

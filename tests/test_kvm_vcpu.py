@@ -61,6 +61,17 @@ def test_init():
     assert refusal(vcpu.init, 5, (POWER_OFF,)) == errno.EINVAL
 
 
+def test_features_are_the_vms_in_newer_kernels():
+    # Recorded from linux 6.12, 6.17 and 7.2.
+    vm = Kvm("kvm-6.12").create_vm()
+    first, second = vm.create_vcpu(0), vm.create_vcpu(1)
+    first.init(features=(PSCI_0_2, POWER_OFF))
+    first.init(features=(PSCI_0_2,))  # POWER_OFF may change
+    assert refusal(second.init, 5, ()) == errno.EINVAL
+    assert refusal(second.init, 5, (31,)) == errno.ENOENT
+    second.init(features=(PSCI_0_2, POWER_OFF))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("X0", 1 << 63), ("SP_EL0", 0x1000), ("SP_EL1", 0x2000), ("PC", CODE), ("ELR_EL1", 4),
@@ -117,7 +128,7 @@ def test_an_interrupt_line_wakes():
 
 def test_psci_0_1_is_one_vcpus_own():
     # Recorded from linux 6.1: a vCPU without the feature speaks 0.1, the other does not.
-    vm = Kvm().create_vm()
+    vm = Kvm("kvm-6.1").create_vm()
     old, new = vm.create_vcpu(0), vm.create_vcpu(1)
     old.init(features=())
     new.init(features=(PSCI_0_2,))

@@ -24,6 +24,7 @@ LAYERS = [
     "vm explain report trace",
     "kvm_vcpu",
     "kvm",
+    "migrate",
     "runner doctor __init__",
     "cli",
     "__main__",

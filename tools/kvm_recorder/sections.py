@@ -37,6 +37,7 @@ SECTIONS: tuple[Callable[[Plan], None], ...] = (
     calls.feature_queries,
     calls.trng_arguments,
     calls.psci_arguments,
+    calls.affinities,
     calls.reset_arguments,
     calls.other_arguments,
     calls.psci_versions,

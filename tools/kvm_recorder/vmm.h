@@ -8,7 +8,12 @@
 
 #define MAX_VCPUS 8
 #define CALL_REGS 18        /* x0-x17: all that SMCCC 1.2 lets a call carry (DEN0028) */
-#define CODE_IPA 0x10000    /* the trapping instruction; plan.py places what follows it */
+
+/* What plan.py places: the trapping instruction, and behind it code that saves x0-x17 and ends. */
+#define CODE_IPA 0x10000
+#define SAVED_IPA 0x13000
+#define END_IPA (CODE_IPA + 4 + 4 * CALL_REGS / 2)
+#define END_STORE 0x9002000 /* the address that store goes to, from a vCPU that was prepared */
 
 /* KVM_REG_ARM_CORE ids: 0x6030000000100000 + offset in struct kvm_regs / 4 (uapi asm/kvm.h). */
 #define CORE(field) (0x6030000000100000ULL | offsetof(struct kvm_regs, field) / 4)
