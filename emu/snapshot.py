@@ -184,6 +184,8 @@ def save(vm: Saved, path: str | os.PathLike[str]) -> None:
     """Save a machine between two runs; whatever goes wrong, an older file stays whole."""
     if vm.engine.running:
         raise SnapshotError(f"{path}: cannot be saved: the machine is running")
+    if vm._vcpu not in vm.machine.vcpus:
+        raise SnapshotError(f"{path}: cannot be saved: no vCPU was set up yet")
     packings = [Packing(base, block, host) for base, block, host in vm.engine.ram()]
     try:
         state = _capture(vm)
@@ -258,7 +260,7 @@ def _capture(vm: Saved) -> dict[str, Any]:
         memory=(),
     )
     document: dict[str, Any] = to_state(state)
-    from_state(_State, document)  # what could not be loaded is not saved
+    _check(from_state(_State, document))  # what could not be loaded is not saved
     return document
 
 
@@ -327,7 +329,7 @@ def _check_vcpu(place: str, vcpu: _VcpuState, state: _State) -> None:
     _demand((vcpu.ready_since or 0) <= state.cycles, f"{place}.ready_since lies in the future")
     _demand((vcpu.stolen_start or 0) <= vcpu.stolen, f"{place}.stolen_start exceeds stolen")
     known = vcpu.registers is not None or vcpu.start is not None
-    _demand(known or vcpu.state is not MpState.RUNNABLE, f"{place} runs without registers")
+    _demand(known or vcpu.state is not MpState.RUNNABLE, f"{place} was not set up")
     if vcpu.registers is not None:
         _check_registers(f"{place}.registers", vcpu.registers)
 
@@ -413,11 +415,9 @@ def _policy(state: _PolicyState) -> Policy:
 def _restore_parts(vm: Saved, state: _State) -> None:
     """Console, devices and services."""
     own = vm.el2.own_services
-    if own != state.own_services:
-        raise SnapshotError(
-            f"this machine was saved with services {', '.join(state.own_services) or 'none'} of "
-            f"one's own, and is loaded with {', '.join(own) or 'none'}: give the same services="
-        )
+    _demand(own == state.own_services,
+            f"it was saved with services {', '.join(state.own_services) or 'none'} of one's own, "
+            f"and is loaded with {', '.join(own) or 'none'}: give the same services=")
     vm.console.restore(state.console)
     _demand(state.devices.keys() <= {"pl011"}, "it has a device that does not exist")
     if state.devices:

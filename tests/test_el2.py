@@ -11,22 +11,18 @@ from hypothesis import strategies as st
 import emu.el2
 from emu import exits
 from emu.el2 import El2, with_services
-from emu.entropy import Splitmix
 from emu.errors import PolicyError, ProfileError
-from emu.paper import PaperHost
 from emu.policy import Action, Policy
 from emu.profile import load_profile
-from emu.service import MpState, Service, fn
+from emu.service import Service, fn
 from emu.smccc import UNDEF, Call, Conduit, Ret
 from kit import (
-    CPU_ON,
     KVM,
     NOT_SUPPORTED,
     ONES,
     PROFILES,
     PTP,
     SMCCC_VERSION,
-    SUCCESS,
     SYSTEM_OFF,
     TRNG_VERSION,
     VERSION,
@@ -284,35 +280,6 @@ def test_source_is_the_profiles_or_else_the_services(tmp_path):
 
 
 # --- without a machine -------------------------------------------------------------------------
-
-
-def test_paper_host():
-    assert PaperHost().mpidrs() == [0x8000_0000]
-    host = PaperHost(cpus=2, seed=1)
-    el2 = El2("kvm-6.12", host)
-    script(el2) << CPU_ON(1, 0x1000) >> SUCCESS
-    assert host.states == [MpState.RUNNABLE] * 2
-    script(el2) << Request(0xC400_0001) >> SUCCESS << Request(0x8400_0002, vcpu=1) >> SUCCESS
-    assert host.states[1] is MpState.STOPPED
-    script(el2) << Request(0xC500_0021, vcpu=1) >> 0x090A_0040
-    script(el2) << Request(0xC500_0020, (0xC500_0021,)) >> SUCCESS
-    assert El2().hypercall(VERSION).x0 == 0x1_0001
-
-
-def test_entropy_is_splitmix64_and_seeded():
-    # The first outputs for seed 0 are those of Vigna's splitmix64.c.
-    assert [Splitmix(0).word()] == [0xE220_A839_7B1D_CDAF]
-    rng = Splitmix(0)
-    assert [rng.word() for _ in range(2)][1] == 0x6E78_9E6A_A1B9_65F4
-    one, same, other = (
-        El2("kvm-6.12", PaperHost(seed=seed)).hypercall(0xC400_0053, 192) for seed in (7, 7, 8)
-    )
-    assert one == same != other
-
-
-@given(st.integers(0, ONES), st.integers(0, 200))
-def test_entropy_has_the_bits_asked_for(seed, count):
-    assert 0 <= Splitmix(seed).bits(count) < 1 << count
 
 
 # --- the promise -------------------------------------------------------------------------------

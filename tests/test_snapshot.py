@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from emu import exits, pages, savefile
+from emu.bus import RAM_BASE
 from emu.cli import main
 from emu.console import Console, Typed
 from emu.cpu import STATE
@@ -48,7 +49,7 @@ FAST = native_available()
 few = settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-many = settings(few, max_examples=300)
+many = settings(few, max_examples=150)
 
 
 class Watch(Instrument):
@@ -342,8 +343,20 @@ def test_services_of_ones_own(tmp_path):
 
 def test_the_machine_below_kvm(tmp_path):
     """No image, memory of the VMM's choice, accesses that are exits."""
-    vm = Kvm("kvm-6.12").create_vm(cpus=2).vm
-    assert moved(vm, tmp_path / "a").engine.ram()[0][0] == vm.engine.ram()[0][0]
+    kvm = Kvm("kvm-6.12").create_vm()
+    with pytest.raises(SnapshotError, match="no vCPU was set up yet"):
+        kvm.vm.save(tmp_path / "a")
+    vcpu = kvm.create_vcpu(0)
+    vcpu.init()
+    kvm.write(RAM_BASE, code(*mov(1, NOWHERE), 0xF940_0022, WFI))  # ldr x2, [x1]
+    vcpu.set_one_reg(PC_ID, RAM_BASE)
+    assert isinstance(vcpu.run(), exits.Mmio)
+    other = moved(kvm.vm, tmp_path / "a")
+    assert other.takes_mmio
+    assert isinstance(other.pending, exits.Mmio)
+    other.pending.data = 5
+    other.run()
+    assert other.engine.get("X2") == 5
 
 
 @halves
@@ -629,7 +642,7 @@ REGISTERS = ("vcpus", 0, "registers")
 @pytest.mark.parametrize(
     ("path", "to", "says"),
     [
-        ((*RAM_RUNS, 0), [0, 1 << 31], "outside"),
+        (RAM_RUNS, [[0, 1 << 31]], "outside"),
         ((*RAM_RUNS, 0), [1 << 31, 1], "not in order"),
         ((*RAM_RUNS, 0), [-1, 1], "32 bits"),
         ((*RAM_RUNS, 0), [0, 0], "not in order"),
@@ -705,11 +718,11 @@ def test_hostile_headers(tmp_path, path, to, says):
 
 
 def test_a_bomb_is_not_unpacked(tmp_path):
-    """A chunk that would give a gigabyte gives an error, and no gigabyte."""
+    """A chunk that would give 256 MiB gives an error, and nothing of them."""
     import tracemalloc
 
     header, data = parts(sample(tmp_path))
-    bomb = zlib.compress(bytes(1 << 30), 9)
+    bomb = zlib.compress(bytes(1 << 28), 9)
     lengths = header["memory"][0]["chunks"]
     header = changed(header, *RAM_CHUNKS, 0, to=len(bomb))
     broken = forged(header, bomb + data[lengths[0] :])
@@ -755,7 +768,7 @@ def loaded_or_refused(path: Path) -> Vm | None:
     return None
 
 
-@settings(many, max_examples=400)
+@settings(many, max_examples=200)
 @given(which=st.lists(st.integers(0, 1 << 30), min_size=1, max_size=3), to=STRANGE)
 def test_any_other_header_is_refused_or_runs(tmp_path, which, to):
     """Wherever a value is replaced, the outcome is one line, or a machine that works."""
@@ -774,7 +787,7 @@ def test_any_other_header_is_refused_or_runs(tmp_path, which, to):
     except UnicodeEncodeError:
         return
     if vm := loaded_or_refused(path):
-        vm.run(2_000)
+        vm.run(500)
         vm.save(path)
 
 

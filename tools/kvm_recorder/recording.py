@@ -294,6 +294,11 @@ def read(path: Path) -> Recording:
     return Recording(head, operations)
 
 
+def of_pairs(header: Mapping[str, Any], pairs: Iterable[tuple[str, dict[str, Any]]]) -> Recording:
+    """A recording that is not a file yet."""
+    return Recording(header, _operations(pairs))
+
+
 def _operations(pairs: Iterable[tuple[str, dict[str, Any]]]) -> list[Operation]:
     operations: list[Operation] = []
     section = ""
