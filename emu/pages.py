@@ -2,7 +2,7 @@
 
 Memory is a list of runs of non-zero 4 KiB pages. Their contents, in order, are cut into chunks
 of `CHUNK` bytes, each compressed for itself, so that all processors of the host can work at
-once. A chunk whose sample does not shrink to half is stored as it is: most of the time would go
+once. A chunk whose sample hardly shrinks to half is stored as it is: most of the time would go
 into what gains least, and the whole stays below twice what compressing everything would give.
 
 Reading trusts no number: a run must lie in the memory, a chunk must give exactly the bytes that
@@ -24,6 +24,8 @@ CHUNK_PAGES = 64
 CHUNK = CHUNK_PAGES * PAGE
 SAMPLE = 16
 """One page in so many is tried before a chunk is compressed."""
+WORTH = 0.55
+"""A sample that shrinks to more than this is of a chunk that -6 would bring to half or more."""
 LEVEL = 1
 """Of zlib: of a kernel's image, 6 takes three times as long and makes it 7 % smaller."""
 BATCH = 64
@@ -137,7 +139,7 @@ class Packing:
 
 def _deflate(data: bytes) -> bytes:
     sample = b"".join(data[n : n + PAGE] for n in range(0, len(data), SAMPLE * PAGE))
-    if len(zlib.compress(sample, LEVEL)) * 2 > len(sample):
+    if len(zlib.compress(sample, LEVEL)) > len(sample) * WORTH:
         return data
     packed = zlib.compress(data, LEVEL)
     return packed if len(packed) < len(data) else data

@@ -85,11 +85,11 @@ def _free(value: Any, place: str, depth: int) -> Any:
         return [_free(item, place, depth + 1) for item in value]
     if isinstance(value, dict):
         return {key: _free(item, f"{place}.{key}", depth + 1) for key, item in value.items()}
-    if isinstance(value, bool | str):
+    if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int) and abs(value) <= MASK64:
         return value
-    raise _refuse(place, "is neither text, number, truth value, list nor table")
+    raise _refuse(place, "is no such value as JSON has")
 
 
 def _number(value: Any, bits: int, place: str) -> int:

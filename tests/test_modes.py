@@ -44,7 +44,9 @@ def test_a_wrong_mode_is_refused(key, value, text):
 
 def test_a_profile_may_choose_modes(tmp_path):
     path = tmp_path / "rfc.toml"
-    path.write_text('extends = "kvm-5.17"\n[modes]\npsci.owner = "user"\n"exit.layout" = "rfc2021"\n')
+    path.write_text(
+        'extends = "kvm-5.17"\n[modes]\npsci.owner = "user"\n"exit.layout" = "rfc2021"\n'
+    )
     modes = load_profile(str(path)).modes
     assert (modes["psci.owner"], modes["exit.layout"], modes["smc"]) == (
         "user", "rfc2021", "profile",

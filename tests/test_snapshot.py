@@ -16,7 +16,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from emu import exits, pages, savefile
+from emu import exits, pages, savefile, snapshot
 from emu.bus import RAM_BASE
 from emu.cli import main
 from emu.console import Console, Typed
@@ -33,7 +33,10 @@ from emu.engine import native_available
 from emu.errors import EmuError, SnapshotError
 from emu.instrument import Instrument
 from emu.kvm import Kvm
+from emu.machine import Vcpu
+from emu.onereg import CORE
 from emu.pages import PAGE
+from emu.policy import Policy
 from emu.runner import Limits, Runner, Saving, StatusLine
 from emu.savefile import MAGIC, PREFIX, SCHEMA
 from emu.service import Service, fn
@@ -349,7 +352,7 @@ def test_the_machine_below_kvm(tmp_path):
     vcpu = kvm.create_vcpu(0)
     vcpu.init()
     kvm.write(RAM_BASE, code(*mov(1, NOWHERE), 0xF940_0022, WFI))  # ldr x2, [x1]
-    vcpu.set_one_reg(PC_ID, RAM_BASE)
+    vcpu.set_one_reg(next(core.id for core in CORE if core.name == "PC"), RAM_BASE)
     assert isinstance(vcpu.run(), exits.Mmio)
     other = moved(kvm.vm, tmp_path / "a")
     assert other.takes_mmio
@@ -371,6 +374,22 @@ def test_an_access_that_waits(tmp_path, native):
     assert other.engine.get("X2") == 0x1234
 
 
+def test_a_fault_and_its_story(tmp_path):
+    """Also what an exit says that waits for no answer, and how often a guest has stumbled."""
+    def stuck():
+        return bare(tmp_path, 0, WFI)  # UDF, with vectors that are UDF too
+
+    whole = stuck()
+    fault = whole.run()
+    assert isinstance(fault, exits.Fault)
+    vm = stuck()
+    vm.run(fault.cycles // 2 or 1)
+    vm = moved(vm, tmp_path / "a")
+    assert vm.run() == fault
+    assert moved(vm, tmp_path / "a").pending == fault
+    assert vm.stats() == whole.stats()
+
+
 def test_not_while_it_runs(tmp_path):
     vm = Vm(GUESTS / "hello.elf", services=[Counter], native=FAST)
     caught: list[EmuError] = []
@@ -387,6 +406,28 @@ def test_not_while_it_runs(tmp_path):
     vm.run(50_000)
     assert caught
     assert "is running" in str(caught[0])
+
+
+def test_nothing_new_is_forgotten():
+    """Who gives a machine more state decides here whether it is saved."""
+    vm, _ = guest("hello", 1)
+    known = {
+        *("profile", "ram", "image", "console", "engine", "clock", "machine", "el2", "devices"),
+        *("_vcpu", "_slice_end", "_exit", "_forwarded", "_calls", "_last_call", "takes_mmio"),
+        *("_last_exception", "_earlier_exception"),
+        *("instruments", "semihosting_host", "_only"),  # given anew, or nothing between two runs
+    }
+    assert vars(vm).keys() == known
+    assert vars(vm.machine).keys() == {"clock", "vcpus", "changed", "entropy"}
+    vcpu = {field.name for field in fields(Vcpu)} - {"index", "context"} | {"registers"}
+    assert {field.name for field in fields(snapshot._VcpuState)} == vcpu
+    assert vars(vm.el2).keys() == {
+        "profile", "host", "services", "own_services", "_functions", "_own", "_overrides",
+        "_shared", "_asking",
+    }  # fmt: skip
+    assert {field.name for field in fields(Policy)} == {
+        field.name for field in fields(snapshot._PolicyState)
+    }
 
 
 # -- the file ---------------------------------------------------------------------------------

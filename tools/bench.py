@@ -16,6 +16,7 @@ import contextlib
 import gc
 import json
 import os
+import random
 import shutil
 import statistics
 import struct
@@ -84,6 +85,41 @@ def hvc() -> Iterator[Figure]:
             f"{value / goal:.2f} × the goal",
             f"≥ {goal:,} /s",
         )
+
+
+def el2() -> Iterator[Figure]:
+    """`El2.hypercall` alone, no guest."""
+    from emu.el2 import El2
+
+    machine, count = El2("kvm-6.12"), 200_000
+
+    def rate() -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            machine.hypercall(0x8400_0000)
+        return count / (time.perf_counter() - start)
+
+    value = median(rate)
+    yield Figure("El2.hypercall alone", f"{value:,.0f} /s", f"{value / 300_000:.2f} × the goal",
+                 "≥ 300,000 /s")
+
+
+def golden() -> Iterator[Figure]:
+    """Every recording of a real kernel, replayed on one core."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    from kvm_recorder.recording import read
+    from kvm_recorder.replay import replay
+
+    operations, start = 0, time.perf_counter()
+    files = sorted((ROOT / "tests" / "golden").glob("*.jsonl.xz"))
+    for path in files:
+        recording = read(path)
+        operations += len(recording)
+        for difference in replay(recording, "-".join(path.name.split("-")[:2])):
+            print(difference, file=sys.stderr)
+    seconds = time.perf_counter() - start
+    yield Figure(f"{len(files)} recordings replayed", f"{seconds:.1f} s",
+                 f"{operations:,} operations, {operations / seconds:,.0f} /s", "< 30 s")
 
 
 def bare_seconds(name: str, loops: int) -> float:
@@ -255,13 +291,63 @@ def flat() -> Iterator[Figure]:
     )
 
 
+def snapshot_figures(vm: Vm, what: str) -> Iterator[Figure]:
+    """What it takes to save a machine and to load it, and the file beside its memory."""
+    import tempfile
+    import zlib
+
+    page = 4096
+    memory = vm.engine.read(vm.ram.base, vm.ram.size)
+    used = b"".join(
+        piece for n in range(0, len(memory), page) if any(piece := memory[n : n + page])
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "snapshot")
+
+        def timed(work: Callable[[], object]) -> float:
+            start = time.perf_counter()
+            work()
+            return time.perf_counter() - start
+
+        for name, work in (("saved", lambda: vm.save(file)), ("loaded", lambda: Vm.load(file))):
+            value = median(lambda work=work: timed(work), 9)  # type: ignore[misc]
+            yield Figure(
+                f"{what} {name}", f"{value * 1000:.0f} ms", f"{value / 0.1:.2f} × the goal",
+                "< 100 ms",
+            )
+        ratio = file.stat().st_size / len(zlib.compress(used))
+        yield Figure(
+            "  its file", f"{file.stat().st_size / MIB:.1f} MiB",
+            f"{ratio:.2f} × its {len(used) / MIB:.0f} MiB of memory by zlib -6", "≤ 2 ×",
+        )
+
+
+def snapshot() -> Iterator[Figure]:
+    """A 64 MiB guest with 8 MiB in use, and Debian's kernel after its first steps."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    kernels = sorted((cache / "hvcemu" / "linux").glob("linux-image-*/boot/vmlinu[xz]-*"))
+    vm = Vm(GUESTS / "hello.elf")
+    used = 8 * MIB
+    # Words of which half are random, as tables and code are neither noise nor zero.
+    words = random.Random(1).choices(range(1 << 12), k=used // 4)
+    vm.engine.write(vm.ram.base + 8 * MIB, struct.pack(f"<{len(words)}I", *words))
+    yield from snapshot_figures(vm, "64 MiB, 8 in use,")
+    if kernels:
+        vm = Vm(kernels[-1], append="earlycon=pl011,0x9000000")
+        vm.run(200_000_000)
+        yield from snapshot_figures(vm, "Debian's kernel in 64 MiB")
+
+
 BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "hvc": hvc,
+    "el2": el2,
     "speed": speed,
     "tight": tight,
     "start": start,
     "vm": fresh,
     "memory": flat,
+    "golden": golden,
+    "snapshot": snapshot,
 }
 
 

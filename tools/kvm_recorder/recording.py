@@ -48,6 +48,9 @@ def poison(reg: int) -> int:
     return 0xA5A5_C3C3_0000_0000 + 0x0101_0101 * (reg + 0x40)
 
 
+POISON = tuple(poison(reg) for reg in range(CALL_REGS))
+
+
 @dataclass(frozen=True, slots=True)
 class Some:
     """A value of which only its kind is known: `entropy` or `clock`, within `mask`."""
@@ -117,18 +120,18 @@ class Run(Operation):
         """Of every vCPU, after the run."""
         return tuple(self.result["mp"])
 
-    def before(self, reg: int) -> int:
-        """A register as the plan set it; 0 where it set none."""
-        return 0
+    @property
+    def args(self) -> tuple[int, ...]:
+        """x0 to x17 as the plan set them; 0 where it set none."""
+        return (0,) * CALL_REGS
 
     @property
     def x(self) -> tuple[int | Some, ...]:
         """x0 to x17 after the run."""
-        after = self.result["x"]
-        return tuple(
-            _number(after[str(reg)]) if str(reg) in after else self.before(reg)
-            for reg in range(CALL_REGS)
-        )
+        values: list[int | Some] = list(self.args)
+        for reg, text in self.result["x"].items():
+            values[int(reg)] = _number(text)
+        return tuple(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +150,11 @@ class Call(Run):
     def el(self) -> int:
         return self.number(4)
 
-    def before(self, reg: int) -> int:
-        return self.number(reg + 6) if reg + 6 < len(self.words) else poison(reg)
-
     @property
     def args(self) -> tuple[int, ...]:
         """x0 to x17 before the call."""
-        return tuple(self.before(reg) for reg in range(CALL_REGS))
+        given = tuple(int(word, 16) for word in self.words[6 : 6 + CALL_REGS])
+        return given + POISON[len(given) :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,14 +235,14 @@ def _shorten(words: Sequence[str], result: dict[str, Any]) -> None:
     result["x"] = {
         str(reg): classes.get(reg, f"{value:x}")
         for reg, value in enumerate(after)
-        if call is None or value != call.before(reg) or reg in classes
+        if call is None or value != call.args[reg] or reg in classes
     }
 
 
 def _classes(call: Call, after: Sequence[int]) -> dict[int, str]:
-    fid = call.before(0) & 0xFFFF_FFFF
+    fid = call.args[0] & 0xFFFF_FFFF
     if fid in ENTROPY_CALLS and after[0] == 0:
-        return _entropy(ENTROPY_CALLS[fid], call.before(1) & 0xFFFF_FFFF, after)
+        return _entropy(ENTROPY_CALLS[fid], call.args[1] & 0xFFFF_FFFF, after)
     # A wall clock has seconds since 1970; a refusal has -1, 0, 0, 0.
     if fid == PTP and after[0] not in (fid, MASK64) and call.vector is None:
         return {reg: "clock:ffffffff" for reg in range(4) if after[reg] >> 32 == 0}
