@@ -152,8 +152,12 @@ class Difference(NamedTuple):
 
 
 def differences(left: Profile, right: Profile) -> list[Difference]:
-    """Registers and answers in which two profiles differ, as a guest or a VMM would find them."""
-    return [*_register_differences(left, right), *_answer_differences(left, right)]
+    """Registers and answers in which two profiles differ, as a guest or a VMM would find them.
+
+    The SMC32 and SMC64 forms of a function read the same and stand once where they agree.
+    """
+    found = (*_register_differences(left, right), *_answer_differences(left, right))
+    return list(dict.fromkeys(found))
 
 
 def _register_differences(left: Profile, right: Profile) -> Iterator[Difference]:

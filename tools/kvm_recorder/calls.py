@@ -201,8 +201,8 @@ def psci_versions(plan: Plan) -> None:
         plan.get(0, FW)
         plan.sweep(fids)
         plan.sweep(fids, 0, 0, 0)
-        plan.sweep(ids.widths([ids.CPU_ON, ids.AFFINITY_INFO]) + [ids.PSCI_0_1[2]], 1, AFTER, 77)
-        plan.sweep(ids.widths([ids.CPU_ON, ids.AFFINITY_INFO]) + [ids.PSCI_0_1[2]], 0, AFTER, 77)
+        plan.sweep([*ids.widths([ids.CPU_ON, ids.AFFINITY_INFO]), ids.PSCI_0_1[2]], 1, AFTER, 77)
+        plan.sweep([*ids.widths([ids.CPU_ON, ids.AFFINITY_INFO]), ids.PSCI_0_1[2]], 0, AFTER, 77)
         for fid in fids:
             plan.calls(ids.PSCI_FEATURES, fid)
 

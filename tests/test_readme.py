@@ -1,0 +1,58 @@
+"""What the README shows works as it stands."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from emu import cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_runs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names = {}
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) >= 4
+    for block in blocks:
+        exec(block, names)
+
+
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("hvcemu ") and "$(" not in line and "guest.elf" not in line
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_run(command, monkeypatch, capfd):
+    monkeypatch.chdir(ROOT)
+    status = cli.main(shlex.split(command)[1:])
+    expected = 3 if "--profile none" in command else 0
+    assert status == expected
+    assert capfd.readouterr().out
+
+
+def test_the_tests_it_names_exist():
+    for name in set(re.findall(r"tests/[\w/]+(?:\.py)?", README)) - {"tests/services/test_NAME.py"}:
+        assert (ROOT / name).exists(), name
+
+
+def test_it_names_every_profile():
+    for path in (ROOT / "firmware").glob("*.toml"):
+        assert f"`{path.stem}`" in README
+
+
+def test_exit_statuses_are_those_of_the_runner():
+    from emu import runner
+
+    for status in (
+        runner.STATUS_USER, runner.STATUS_RESET, runner.STATUS_FAULT, runner.STATUS_IDLE,
+        runner.STATUS_SUSPEND, runner.STATUS_LIMIT, runner.STATUS_INTERRUPTED,
+    ):  # fmt: skip
+        assert re.search(rf"^\| .*\b{status}\b.* \|", README, re.MULTILINE)
