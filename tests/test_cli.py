@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from emu import cli
+from emu import arguments, cli
 from emu.profile import data_folder
 
 GUESTS = data_folder("guests")
@@ -261,7 +261,7 @@ def test_a_long_run_has_a_status_line_and_ctrl_c_says_where(tmp_path):
     [("64M", 64 << 20), ("1g", 1 << 30), ("512KiB", 512 << 10), ("4096", 4096)],
 )
 def test_sizes(text, value):
-    assert cli.size(text) == value
+    assert arguments.size(text) == value
 
 
 @pytest.mark.parametrize(
@@ -273,10 +273,10 @@ def test_sizes(text, value):
     ],
 )
 def test_ranges(text, value):
-    assert cli.id_range(text) == value
+    assert arguments.id_range(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "-", "+1", "x-y", "0x84000050-"])
 def test_broken_ranges(text):
     with pytest.raises(argparse.ArgumentTypeError):
-        cli.id_range(text)
+        arguments.id_range(text)

@@ -25,7 +25,8 @@ LAYERS = [
     "kvm_vcpu",
     "kvm",
     "migrate",
-    "runner doctor __init__",
+    "runner doctor arguments __init__",
+    "commands",
     "cli",
     "__main__",
 ]

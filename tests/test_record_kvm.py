@@ -22,16 +22,16 @@ ROOT = Path(__file__).parent.parent
 HEADER = {"schema": 1, "release": "6.1.0-9", "version": "#1", "kvm": "Hyp mode", "core": "max",
           "operations": 2, "calls": 1}
 X = ",".join(["10001", "0", "0", "0", *(f"{poison(reg):x}" for reg in range(4, 18))])
-RAN = f" r=0 e=6 mmio=9002000 ps=600003c5 x={X} pc=10004 mp=0,5"
-PAIRS = [("section some-part", {"r": 0}),
-         ("call 0 h 0 1 0 84000000", parse_result("call 0 h 0 1 0 84000000".split(), RAN))]
+RAN = f" r=0 e=6 mmio=9002000 ps=600003c5 x={X} pc=10028 mp=0,5"
+CALL = ["call", "0", "h", "0", "1", "0", "84000000"]
+PAIRS = [("section some-part", {"r": 0}), (" ".join(CALL), parse_result(CALL, RAN))]
 
 
 def call_result(line, *x):
     """The x part of a call's result that came back with these registers."""
     words = line.split()
     call = Call(0, "", tuple(words), {})
-    after = [*x, *(call.before(reg) for reg in range(len(x), 18))]
+    after = [*x, *call.args[len(x):]]
     text = f" r=0 e=6 x={','.join(f'{value:x}' for value in after)} mp=0"
     return parse_result(words, text)["x"]
 
@@ -48,7 +48,8 @@ def test_the_plan_is_the_same_each_time_and_fits_the_vmm():
 
 def test_every_operation_of_the_plan_is_in_the_vmm():
     source = (ROOT / "tools/kvm_recorder/ops.c").read_text()
-    assert all(f'{{"{name}", ' in source for name in {line.split()[0] for line in whole_plan().lines})
+    names = {line.split()[0] for line in whole_plan().lines}
+    assert all(f'{{"{name}", ' in source for name in names)
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
@@ -94,7 +95,7 @@ def test_clocks_become_a_class():
     blotted = parse_result(["read"], " r=0 v=" + "00" * 64 + "11" * 64)["v"]
     assert blotted[16:32] == blotted[144:160] == "x" * 16
     assert blotted.count("x") == 32
-    assert parse_result("get 0 603000000013df1a".split(), " r=0 v=11")["v"] == "clock"
+    assert parse_result(["get", "0", "603000000013df1a"], " r=0 v=11")["v"] == "clock"
     assert parse_result(["dump", "0"], " r=0 603000000013df1a=11 1=22")["regs"] == {
         "603000000013df1a": "clock", "1": "22"}
 
@@ -119,12 +120,13 @@ def test_write_and_read(file):
     (call,) = read.calls()
     assert len(read) == 2
     assert read.header == HEADER
-    assert (call.section, call.conduit, call.imm, call.el, call.vcpu) == ("some-part", "hvc", 0, 1, 0)
+    assert (call.section, call.conduit, call.imm) == ("some-part", "hvc", 0)
+    assert (call.el, call.vcpu) == (1, 0)
     assert call.args[:2] == (0x8400_0000, poison(1))
     assert call.x == (0x1_0001, 0, 0, 0, *map(poison, range(4, 18)))
     assert (call.status, call.exit, call.vector, call.waited) == (0, "mmio", None, False)
     assert call.mp_states == (0, 5)
-    assert call.value("pc") == 0x1_0004
+    assert call.value("pc") == 0x1_0028
     assert str(call) == "operation 2 [some-part] call 0 h 0 1 0 84000000"
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
@@ -354,22 +356,22 @@ def test_a_cached_kernel_is_found_in_both_layouts(tmp_path, image, folder):
 class FakeApt:
     """apt with two kernels in the system's sources, more when widened."""
 
-    answers = ("linux-image-6.1.0-9-cloud-arm64", "linux-image-6.1.0-10-cloud-arm64")
+    narrow = ("linux-image-6.1.0-9-cloud-arm64", "linux-image-6.1.0-10-cloud-arm64")
+    wider = ("linux-image-7.2.1-cloud-arm64",)
     targets = "mirror/debian/ Debian\nmirror/debian-security/ Debian\nother Other\n"
 
     def __init__(self):
         self.wide = False
         self.unpacked = []
 
-    def run(self, apt, *command, cwd=None):
-        if command[0] == "indextargets":
+    def run(self, apt, tool, command, prefix=""):
+        if command == "indextargets":
             return self.targets
-        if command == ("pkgnames", "linux-binary-"):
+        if prefix == "linux-binary-":
             return "linux-binary-7.2.1-cloud-arm64\n"
-        if command[0] == "pkgnames":
-            self.wide = "Dir::Etc::sourceparts" in apt.conf.read_text()
-            return "\n".join([*self.answers, "linux-image-7.2.1-cloud-arm64"][: 3 if self.wide else 2])
-        return ""
+        self.wide = "Dir::Etc::sourceparts" in apt.conf.read_text()
+        names = (*self.narrow, *self.wider) if self.wide else self.narrow
+        return "\n".join(names) if command == "pkgnames" else ""
 
     def unpack(self, apt, package, name):
         self.unpacked.append(package)
@@ -382,7 +384,7 @@ class FakeApt:
 def apt(monkeypatch):
     fake = FakeApt()
     monkeypatch.setattr(fetch_linux.shutil, "which", lambda tool: tool)
-    monkeypatch.setattr(fetch_linux.Apt, "run", lambda a, *c, cwd=None: fake.run(a, *c))
+    monkeypatch.setattr(fetch_linux.Apt, "run", lambda a, *c, cwd=None: fake.run(a, *c[:3]))
     monkeypatch.setattr(fetch_linux.Apt, "unpack", lambda a, p, n: fake.unpack(a, p, n))
     return fake
 
@@ -440,7 +442,6 @@ def test_a_real_kernel_answers(tmp_path):
     *_, one, two, three = results.lines
     assert results.release.startswith("6.1.")
     assert "mode initialized" in results.mode
-    line = "call 0 h 0 1 0 84000000"
-    assert parse_result(line.split(), one)["x"] == PAIRS[1][1]["x"]
+    assert parse_result(CALL, one)["x"] == PAIRS[1][1]["x"]
     assert " vector=400 esr=2000000 elr=10000 " in two
     assert three == " unknown=sing"

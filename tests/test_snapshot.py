@@ -50,7 +50,7 @@ LOAD = 0x4008_0000
 FORWARDED = 0xC600_0042
 FAST = native_available()
 few = settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 many = settings(few, max_examples=150)
 

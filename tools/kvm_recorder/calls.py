@@ -13,6 +13,7 @@ from kvm_recorder import ids
 from kvm_recorder.plan import (
     AFTER,
     BMAP,
+    CORE,
     DENY,
     FORWARD,
     FW,
@@ -317,6 +318,7 @@ def cpu_on_more(plan: Plan) -> None:
     plan.section("cpu-on big-endian caller")
     plan.machine()
     plan.set(0, SCTLR_EL1, 0x30D0_0800 | 1 << 25)
+    plan.set(0, CORE | 2 * 28, 0)  # its memory has the bytes the other way round (run.c: saved_x)
     plan.call(ids.CPU_ON, 1, AFTER, 1)
     plan.run(1)
     plan.add("dump", 1)

@@ -120,9 +120,11 @@ static void op_vcpu(int words, char **word)
 	vcpu->run = mmap(NULL, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 }
 
-/* A heading, for whoever reads the recording. */
+/* A heading, for whoever reads the recording; on the console, for whoever waits or asks why. */
 static void op_section(int words, char **word)
 {
+	printf("%s\n", word[1]);
+	fflush(stdout);
 	out(" r=0");
 }
 

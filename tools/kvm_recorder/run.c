@@ -141,25 +141,23 @@ static void out_exception(const struct vcpu *vcpu)
 	out_reg("far", vcpu->fd, FAR_EL1);
 }
 
-/* x0-x17 as the guest saved them, when it came that far; its PC is then told as if it had not
- * run on after the instruction. */
-static int saved_x(struct vcpu *vcpu, uint64_t *pc)
+/* x0-x17 as the guest saved them in this run, when it came that far. */
+static int saved_x(struct vcpu *vcpu, uint64_t pc)
 {
 	const struct kvm_run *run = vcpu->run;
 
-	if (*pc != END_IPA || run->exit_reason != KVM_EXIT_MMIO || run->mmio.phys_addr != END_STORE)
+	if (pc != END_IPA || run->exit_reason != KVM_EXIT_MMIO || run->mmio.phys_addr != END_STORE)
 		return 0;
 	memcpy(vcpu->x, memory(SAVED_IPA, sizeof(vcpu->x)), sizeof(vcpu->x));
-	*pc = CODE_IPA + 4;
 	return 1;
 }
 
-static void out_x(struct vcpu *vcpu)
+static void out_x(struct vcpu *vcpu, int called)
 {
 	uint64_t pc = 0;
 	int bad = get_reg(vcpu->fd, CORE(regs.pc), &pc);
 
-	if (!saved_x(vcpu, &pc))
+	if (!called || !saved_x(vcpu, pc))
 		for (int i = 0; i < CALL_REGS; i++)
 			bad |= get_reg(vcpu->fd, CORE(regs.regs) + 2 * (uint64_t)i, &vcpu->x[i]);
 	bad |= get_reg(vcpu->fd, CORE(regs.pstate), &vcpu->pstate);
@@ -194,7 +192,7 @@ static void finish_mmio(struct vcpu *vcpu)
 }
 
 /* `wait`: the plan expects the vCPU to wait as in WFI; a first interruption is noted and passed. */
-static void run(struct vcpu *vcpu, int wait)
+static void run(struct vcpu *vcpu, int wait, int called)
 {
 	int status, waited = 0;
 
@@ -207,7 +205,7 @@ static void run(struct vcpu *vcpu, int wait)
 	if (waited)
 		out(" waited=1");
 	out_exit(vcpu->run);
-	out_x(vcpu);
+	out_x(vcpu, called);
 	out_mp();
 	if (status >= 0) {
 		out_exception(vcpu);
@@ -236,7 +234,7 @@ void op_call(int words, char **word)
 		set_x(vcpu, i, i + 6 < words ? number(word[i + 6]) : poison(i));
 	set_pstate(vcpu, word[4][0] == '1');
 	set_reg(vcpu->fd, CORE(regs.pc), &pc);
-	run(vcpu, word[5][0] == '1');
+	run(vcpu, word[5][0] == '1', 1);
 }
 
 /* run VCPU WAIT */
@@ -245,5 +243,5 @@ void op_run(int words, char **word)
 	struct vcpu *vcpu = &vcpus[number(word[1]) % MAX_VCPUS];
 
 	if (ready(vcpu))
-		run(vcpu, word[2][0] == '1');
+		run(vcpu, word[2][0] == '1', 0);
 }

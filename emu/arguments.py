@@ -1,0 +1,107 @@
+"""What a word on the command line means: numbers, sizes, ranges, registers, services.
+
+Each function is an argparse type: it returns a value or says in one line what was expected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from emu.smccc import MASK32, MASK64
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def number(text: str) -> int:
+    """A number as C or Python writes it: 0x84000000, 0x8400_0000, 2214592512."""
+    try:
+        value = int(text.replace("_", ""), 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number such as 0x84000000") from None
+    if not 0 <= value <= MASK64:
+        raise argparse.ArgumentTypeError(f"{text} does not fit into 64 bits")
+    return value
+
+
+def function_id(text: str) -> int:
+    """A 32-bit function identifier."""
+    value = number(text)
+    if value > MASK32:
+        raise argparse.ArgumentTypeError(f"{text} does not fit into the 32 bits of an identifier")
+    return value
+
+
+def size(text: str) -> int:
+    """A size in bytes: 64M, 1G, 1048576."""
+    match = re.fullmatch(r"(\d+)([KMG]?)(i?B)?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 64M or 1G")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def positive(text: str) -> int:
+    """A count of one or more."""
+    value = number(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("give at least 1")
+    return value
+
+
+def seconds(text: str) -> float:
+    """A time in seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds such as 2.5")
+    return value
+
+
+def id_range(text: str) -> tuple[int, int]:
+    """A range of identifiers as (base, count): ID, FIRST-LAST or ID+COUNT."""
+    match = re.fullmatch(r"([^-+]+)([-+]?)(.*)", text.strip())
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of ID, FIRST-LAST and ID+COUNT")
+    first, sign, rest = match.groups()
+    base = function_id(first)
+    if not sign:
+        return base, 1
+    last = number(rest)
+    return (base, last) if sign == "+" else (base, last - base + 1)
+
+
+def forward(text: str) -> tuple[int, int, str]:
+    """RANGE or RANGE=FILE.py:FUNCTION."""
+    which, _, target = text.partition("=")
+    return *id_range(which), target
+
+
+def register(text: str) -> tuple[str, int]:
+    """NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as STD_BMAP=0")
+    return name.strip(), number(value)
+
+
+def services(text: str) -> list[tuple[str, bool]]:
+    """+NAME and -NAME, separated by commas."""
+    switches = []
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        if part[0] not in "+-" or len(part) < 2:
+            raise argparse.ArgumentTypeError(f"{part!r}: write +{part} or -{part}")
+        switches.append((part[1:], part[0] == "+"))
+    return switches
+
+
+TRACE_KINDS = ("calls", "exceptions")
+
+
+def trace_kinds(text: str) -> frozenset[str]:
+    """What to trace: calls, exceptions, or both with a comma."""
+    kinds = frozenset(part.strip() for part in text.split(","))
+    if not kinds <= set(TRACE_KINDS):
+        raise argparse.ArgumentTypeError(f"{text!r}: trace {' or '.join(TRACE_KINDS)}")
+    return kinds

@@ -1,0 +1,341 @@
+"""What each command does: it collects, prints and returns the exit status; all else is elsewhere.
+
+Heavy imports (Unicorn, rich) happen in the command that needs them, since a tiny guest starts
+and ends in less time than they take to load.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from emu.errors import EmuError
+from emu.profile import data_folder, load_profile
+from emu.smccc import Call, Conduit, FunctionId
+
+if TYPE_CHECKING:
+    from emu.console import Console
+    from emu.el2 import El2
+    from emu.vm import Vm
+
+
+START_OPTIONS = {
+    "image": "IMAGE", "cpus": "--cpus", "mem": "--mem", "load": "--load", "entry": "--entry",
+    "append": "--append", "initrd": "--initrd", "dtb": "--dtb", "conduit": "--conduit",
+    "profile": "--profile", "services": "--services", "fw_reg": "--fw-reg", "deny": "--deny",
+    "seed": "--seed",
+}  # fmt: skip
+"""What a machine is made of, and a saved one has."""
+
+
+def run(options: Any) -> int:
+    """`hvcemu run`."""
+    from emu.console import Console, Descriptor
+    from emu.runner import Limits, Runner, Saving, StatusLine, report_to, stdout_sink
+    from emu.vm import Vm
+
+    _check_run(options)
+    status = StatusLine(_Nowhere() if options.quiet else sys.stderr)
+    source = Descriptor(sys.stdin.fileno()) if _has_stdin() else None
+    console = Console(source, stdout_sink(status))
+    saved = options.restore
+    vm = Vm.load(saved, console=console) if saved else _new_vm(options, console)
+    say = report_to(sys.stderr, status)
+    close = _attach_traces(vm, options, say)
+    limits = Limits(options.timeout, options.max_cycles)
+    saving = Saving(options.save, options.save_at) if options.save else None
+    # A file may name a function; only the command line may have it run.
+    targets = frozenset(target for *_, target in options.forward) if options.restore else None
+    quiet_or_say = (lambda _: None) if options.quiet else say
+    try:
+        return Runner(vm, limits, quiet_or_say, status, source, saving, targets).run()
+    finally:
+        close()
+
+
+def _check_run(options: Any) -> None:
+    """Refuse options of `run` that contradict each other."""
+    if options.save_at and not options.save:
+        raise EmuError("--save-at needs --save FILE, the file to save to")
+    if not options.restore and options.image is None:
+        raise EmuError("give an IMAGE to run, or --restore FILE")
+    for key, name in START_OPTIONS.items() if options.restore else ():
+        if getattr(options, key) != options.start_options[key]:
+            raise EmuError(f"{name} and --restore exclude each other: a saved machine has its own")
+
+
+def _new_vm(options: Any, console: Console) -> Vm:
+    """The machine that the options of `run` describe."""
+    from emu.vm import Vm
+
+    vm = Vm(
+        find_image(options.image),
+        profile=options.profile,
+        cpus=options.cpus,
+        memory=options.mem,
+        seed=options.seed,
+        append=options.append,
+        initrd=options.initrd,
+        dtb=options.dtb,
+        load=options.load,
+        entry=options.entry,
+        conduit=options.conduit,
+        console=console,
+    )
+    apply_policy(vm.el2, options)
+    return vm
+
+
+class _Nowhere:
+    """A stream for a status line nobody wants."""
+
+    @staticmethod
+    def isatty() -> bool:
+        return False
+
+
+def _has_stdin() -> bool:
+    try:
+        return sys.stdin is not None and sys.stdin.fileno() >= 0
+    except (OSError, ValueError):
+        return False
+
+
+def _attach_traces(vm: Vm, options: Any, say: Callable[[str], None]) -> Callable[[], None]:
+    """Add what --trace and --trace-file ask for; returns what closes the file."""
+    if not options.trace and not options.trace_file:
+        return lambda: None
+    from emu.trace import JsonTrace, TextTrace
+
+    if options.trace:
+        vm.instruments.append(
+            TextTrace(
+                vm.el2,
+                say,
+                calls="calls" in options.trace,
+                exceptions="exceptions" in options.trace,
+                colour=_wants_colour(sys.stderr),
+            )
+        )
+    if not options.trace_file:
+        return lambda: None
+    stream = Path(options.trace_file).open("w", encoding="utf-8")  # noqa: SIM115
+    vm.instruments.append(
+        JsonTrace(vm.el2, lambda line: print(line, file=stream), options.image or vm.image.path)
+    )
+    return stream.close
+
+
+def _wants_colour(stream: IO[str]) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def find_image(name: str) -> str:
+    """A path, or the name of a guest that ships with hvcemu."""
+    if os.path.exists(name) or os.sep in name:
+        return name
+    folder = data_folder("guests")
+    bundled = folder / f"{name.removesuffix('.elf')}.elf"
+    if bundled.is_file():
+        return str(bundled)
+    known = sorted(path.stem for path in folder.glob("*.elf"))
+    import difflib  # only a mistake needs it
+
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"bundled are {', '.join(known)}"
+    raise EmuError(f"{name}: no such file, and no guest of that name; {hint}")
+
+
+def apply_policy(el2: El2, options: Any) -> None:
+    """Do what --services, --fw-reg, --deny and --forward ask for."""
+    for name, on in options.services:
+        el2.switch_feature(name, on=on)
+    for name, value in options.fw_reg:
+        el2.set_register(name, value)
+    for base, count in options.deny:
+        el2.add_filter(base, count, "deny")
+    for base, count, target in options.forward:
+        if target:
+            from emu.runner import load_target
+
+            load_target(target)
+        el2.add_filter(base, count, "forward", target)
+
+
+def call(options: Any) -> int:
+    """`hvcemu call`."""
+    from emu import exits
+    from emu.describe import answer_text, subject
+    from emu.el2 import El2
+    from emu.explain import call_lines, make_call
+    from emu.paper import PaperHost
+    from emu.smccc import Ret
+
+    if len(options.args) > 7 or options.imm > 0xFFFF:
+        raise EmuError("a call has at most 7 arguments, x1 to x7, and a 16-bit immediate")
+    el2 = El2(options.profile, PaperHost(seed=options.seed))
+    apply_policy(el2, options)
+    made: Call = make_call(
+        options.id, *options.args, conduit=Conduit(options.conduit), imm=options.imm
+    )
+    if not options.json:
+        _print_lines(call_lines(el2, made, why=options.why))
+        return 0
+    answer = el2.answer(made)
+    route = el2.route(made.x[0], made.conduit, made.imm)
+    _print_json(
+        {
+            "profile": el2.profile.name,
+            "fid": str(made.fid),
+            "name": subject(made.fid, el2).name,
+            "answer": "exit" if isinstance(answer, exits.Exit) else "ret"
+            if isinstance(answer, Ret) else "undef",
+            "ret": [hex(value) for value in answer] if isinstance(answer, Ret) else [],
+            "result": answer_text(answer, subject(made.fid, el2)),
+            "why": route.why,
+            "source": route.source,
+            "steps": list(route.steps),
+        }
+    )
+    return 0
+
+
+def explain(options: Any) -> int:
+    """`hvcemu explain`."""
+    from emu.describe import subject
+    from emu.explain import fields, verdicts
+
+    fid = FunctionId(options.id)
+    what, parts, rows = subject(fid), fields(fid), verdicts(fid)
+    if options.json:
+        _print_json(
+            {
+                "fid": str(fid),
+                "name": what.name,
+                "source": what.source,
+                "fields": [part._asdict() for part in parts],
+                "profiles": [row._asdict() for row in rows],
+            }
+        )
+        return 0
+    named = what.name != str(fid)
+    print(f"{fid}  {what.name}" if named else f"{fid}  no specification known here names it")
+    if what.function and what.function.doc:
+        print(f"  {what.function.doc}")
+    if what.function and what.function.args:
+        print(f"  arguments: {', '.join(what.function.args)}")
+    if what.source:
+        print(f"  source: {what.source}")
+    print()
+    _print_table(("bits", "field", "value", "meaning"), parts)
+    print("\nwith all arguments zero:")
+    shown = [(r.profile, r.hvc, r.smc, r.why) for r in rows]
+    _print_table(("profile", "by HVC", "by SMC", "because"), shown)
+    return 0
+
+
+def profiles(options: Any) -> int:
+    """`hvcemu profiles`."""
+    from emu.explain import summaries
+
+    rows = summaries()
+    if options.json:
+        _print_json([row._asdict() for row in rows])
+        return 0
+    _print_table(("profile", "what it is", "PSCI", "SMCCC", "services", "conduits"), rows)
+    return 0
+
+
+def diff(options: Any) -> int:
+    """`hvcemu diff`."""
+    from emu.explain import differences
+
+    left, right = load_profile(options.left), load_profile(options.right)
+    rows = differences(left, right)
+    if options.json:
+        _print_json([row._asdict() for row in rows])
+    elif rows:
+        _print_table(("", left.name, right.name), rows)
+    else:
+        print(f"{left.name} and {right.name}: a guest cannot tell them apart")
+    return 0
+
+
+def migrate(options: Any) -> int:
+    """`hvcemu migrate`."""
+    from emu.migrate import UsedCalls, lines, move
+    from emu.runner import Limits, Runner, StatusLine, report_to
+    from emu.vm import Vm
+
+    target = load_profile(options.to_profile)
+    used = UsedCalls()
+    vm = Vm(
+        find_image(options.image), profile=options.from_profile, cpus=options.cpus,
+        memory=options.mem, instruments=[used],
+    )  # fmt: skip
+    status = StatusLine(sys.stderr)
+    say = report_to(sys.stdout, status)
+    limits = Limits(seconds=60, cycles=options.at)
+    Runner(vm, limits, lambda _: None, status).run()
+    stats = vm.stats()
+    say(f"ran {options.image} on {vm.profile.name}: {stats.calls} calls, cycle {stats.cycles:,}")
+    report = move(vm.el2, target, options.vmm)
+    _print_lines(lines(report, used))
+    if report.failed:
+        print(f"the move fails: a VMM gives up where {target.name} refuses a write")
+        return 1
+    if options.at is not None:
+        vm.move_to(report.profile, report.policy)
+        ended = Runner(vm, Limits(seconds=60), say, status).run()
+        print(f"ran on under {target.name} to cycle {vm.clock.cycles:,}, exit status {ended}")
+    return 0
+
+
+def doctor(options: Any) -> int:
+    """`hvcemu doctor`."""
+    from emu.doctor import checks
+
+    healthy = True
+    for check in checks():
+        mark = "ok" if check.good else "BAD" if check.vital else "--"
+        print(f"{mark:<4}{check.name:<22}{check.text}", flush=True)
+        healthy = healthy and (check.good or not check.vital)
+    print("everything vital works" if healthy else "something vital is broken, see BAD above")
+    return 0 if healthy else 1
+
+
+# -- printing ---------------------------------------------------------------------------------
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Aligned columns: by rich on a terminal, plain and unwrapped in a pipe."""
+    if not _wants_colour(sys.stdout):
+        texts = [[str(cell) for cell in row] for row in (titles, *rows)]
+        widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+        for cells in texts:
+            print("  ".join(f"{c:<{w}}" for c, w in zip(cells, widths, strict=True)).rstrip())
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console(highlight=False, markup=False).print(table)
+
+
