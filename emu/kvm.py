@@ -40,8 +40,10 @@ from emu.kvm_abi import (
     CAP_STEAL_TIME,
     CAP_SYSTEM_EVENT_DATA,
     FILTER,
+    MIN_IPA_BITS,
     SMCCC_FILTER,
     VM_SMCCC_CTRL,
+    HostCore,
 )
 from emu.kvm_vcpu import KvmVcpu
 from emu.policy import RegisterKind
@@ -50,8 +52,6 @@ from emu.services.asyncpf import AsyncPf
 from emu.vm import MIB, Vm
 
 PAGE_SHIFT = 12
-MIN_IPA_BITS, MAX_IPA_BITS = 32, 44
-"""KVM_VM_TYPE_ARM_IPA_SIZE: up to what a Cortex-A72 has (ID_AA64MMFR0_EL1.PARange)."""
 MAX_VCPUS = 512
 """KVM_MAX_VCPUS with GICv3 (linux v6.17 arch/arm64/include/asm/kvm_host.h)."""
 PAGE = 1 << PAGE_SHIFT
@@ -60,25 +60,25 @@ PAGE = 1 << PAGE_SHIFT
 class Kvm:
     """/dev/kvm on a kernel of one profile.
 
-    `host_levels` gives the workaround registers the levels of another host than the profile's:
-    they tell what the host's CPU needs, not what the kernel is.
+    `host` is the core it runs on, where that is another than a Cortex-A72.
     """
 
     def __init__(
         self,
         profile: str | Profile = "kvm-6.12",
         modes: Mapping[str, Any] | None = None,
-        host_levels: Mapping[str, int] | None = None,
+        host: HostCore | None = None,
     ) -> None:
         found = load_profile(profile) if isinstance(profile, str) else profile
         self.profile = found.with_modes(modes or {})
-        if host_levels:
-            policy = self.profile.policy.with_host_levels(host_levels)
+        self.host = host or HostCore()
+        if self.host.levels:
+            policy = self.profile.policy.with_host_levels(self.host.levels)
             self.profile = replace(self.profile, policy=policy)
 
     def create_vm(self, machine_type: int = 0, *, memory: int = 2 * MIB, **options: Any) -> KvmVm:
         """KVM_CREATE_VM. `memory` is RAM from 0x4000_0000 on, none when 0."""
-        if machine_type and not MIN_IPA_BITS <= machine_type <= MAX_IPA_BITS:
+        if machine_type and not MIN_IPA_BITS <= machine_type <= self.host.ipa_bits:
             raise KvmError(f"no VM of type {machine_type:#x} here", errno.EINVAL)
         vm = KvmVm(self, Vm(profile=self.profile, cpus=0, **options))
         if memory:
@@ -120,6 +120,11 @@ class KvmVm:
         self.has_run = False
         self.enabled: set[int | str] = set()
         self.features: frozenset[int] | None = None
+
+    @property
+    def host(self) -> HostCore:
+        """The core the VM runs on."""
+        return self.kvm.host
 
     @property
     def modes(self) -> Mapping[str, str]:

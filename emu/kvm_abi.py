@@ -7,7 +7,8 @@ patches used (abi/D §D2 and §D3).
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from emu.policy import Action
 from emu.service import MpState
@@ -44,6 +45,24 @@ ALIGNMENT = 64
 def filter_bytes(base: int, count: int, action: int, pad: bytes = bytes(15)) -> bytes:
     """A struct kvm_smccc_filter."""
     return FILTER.pack(base & 0xFFFF_FFFF, count & 0xFFFF_FFFF, action & 0xFF, pad)
+
+
+SVE = 4
+MIN_IPA_BITS, A72_IPA_BITS = 32, 44
+"""KVM_VM_TYPE_ARM_IPA_SIZE: from 32 to what the core has (ID_AA64MMFR0_EL1.PARange)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostCore:
+    """What a VMM finds that is the host's core and not its kernel; by default a Cortex-A72's.
+
+    `levels` are those of the workaround registers, by name, where they differ from the
+    profile's; `features` the vCPU features it offers besides; `ipa_bits` its address size.
+    """
+
+    levels: Mapping[str, int] = field(default_factory=dict)
+    features: frozenset[int] = frozenset()
+    ipa_bits: int = A72_IPA_BITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,10 @@ from emu.kvm_abi import (
     PSCI_0_2,
     PVTIME_IPA,
     RFC_ARGUMENTS,
+    SVE,
     TARGET_GENERIC_V8,
     VCPU_PVTIME_CTRL,
+    HostCore,
     HypercallExit,
 )
 from emu.machine import Start
@@ -51,6 +53,9 @@ class VmFile(Protocol):
 
     @property
     def modes(self) -> Mapping[str, str]: ...
+
+    @property
+    def host(self) -> HostCore: ...
 
     def check_extension(self, capability: int | str) -> int: ...
 
@@ -102,7 +107,7 @@ class KvmVcpu:
         """One set for all vCPUs (recorded from linux 6.12: arm.c:kvm_vcpu_init_check_features)."""
         if any(feature >= rules.known_features for feature in wanted):
             raise KvmError("this kernel does not know such a feature", errno.ENOENT)
-        if wanted - set(rules.supported_features):
+        if wanted - set(rules.supported_features) - self.kvm_vm.host.features:
             raise KvmError("this machine has no such feature", errno.EINVAL)
         others = self.kvm_vm.features
         if others is not None and (wanted ^ others) - {POWER_OFF}:
@@ -115,7 +120,7 @@ class KvmVcpu:
                 raise KvmError("this kernel does not know such a feature", errno.ENOENT)
             if self.features is not None and (feature in wanted) != (feature in self.features):
                 raise KvmError("features cannot change once chosen", errno.EINVAL)
-        if wanted - set(rules.supported_features):
+        if wanted - set(rules.supported_features) - self.kvm_vm.host.features:
             raise KvmError("this machine has no such feature", errno.EINVAL)
         others = self.kvm_vm.features
         if others is not None and (EL1_32BIT in wanted) != (EL1_32BIT in others):
@@ -218,6 +223,9 @@ class KvmVcpu:
     def get_reg_list(self) -> list[int]:
         """KVM_GET_REG_LIST: what this model keeps, in the kernel's order."""
         self._initialised()
+        if self.features and SVE in self.features:
+            # KVM_ARM_VCPU_FINALIZE comes first; this machine has no SVE registers to finalise.
+            raise KvmError("an SVE vCPU has no list before it is finalised", errno.EPERM)
         return [
             *(core.id for core in onereg.CORE),
             *(self._listed_id(register) for register in self._registers()),

@@ -13,10 +13,14 @@ from emu.kvm_abi import (
     CAP_MP_STATE,
     CAP_PTP_KVM,
     CAP_STEAL_TIME,
+    PSCI_0_2,
     SMCCC_FILTER,
+    SVE,
     VM_SMCCC_CTRL,
+    HostCore,
     filter_bytes,
 )
+from emu.onereg import Group, make
 
 
 def refusal(function, *args):
@@ -136,3 +140,16 @@ def test_memory_regions():
     assert refusal(vm.set_user_memory_region, 0x2_0000, 0x1000) == errno.EEXIST
     assert refusal(vm.set_user_memory_region, 0x4_0001, 0x1000) == errno.EINVAL
     vm.write(0x1_0000, b"x")
+
+
+def test_another_core_below_the_same_kernel():
+    # Recorded on QEMU's `max`: 48-bit addresses and more, SVE, other workaround levels.
+    name = "KVM_REG_ARM_SMCCC_ARCH_WORKAROUND_3"
+    host = HostCore(levels={name: 0}, features=frozenset({SVE}), ipa_bits=48)
+    vm = Kvm("kvm-6.12", host=host).create_vm(48)
+    assert refusal(Kvm("kvm-6.12").create_vm, 48) == errno.EINVAL
+    vcpu = vm.create_vcpu(0)
+    vcpu.init(features=(SVE,))
+    assert refusal(vcpu.get_reg_list) == errno.EPERM
+    assert vcpu.get_one_reg(make(Group.FW, 3)) == 0
+    assert refusal(vm_of().create_vcpu(1).init, 5, (PSCI_0_2, SVE)) == errno.EINVAL

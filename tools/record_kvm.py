@@ -5,7 +5,7 @@
     python tools/record_kvm.py --image my/Image --output my.jsonl.xz
 
 QEMU emulates a machine with EL2, the kernel boots on it as a host, and a small VMM carries out
-a plan of some 45,000 operations and notes what each did. Nothing in the kernel is changed and
+a plan of some 47,000 operations and notes what each did. Nothing in the kernel is changed and
 nothing is interpreted: the recording is the oracle that the tests hold the emulator against.
 docs/recording.md tells the rest. Exit status: 0 done or agrees, 1 differs, 2 could not.
 """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from kvm_recorder.recording import read
-from kvm_recorder.replay import Replay, host_levels
+from kvm_recorder.replay import Replay, host_of
 
 from emu.profile import profile_names
 
@@ -37,7 +37,7 @@ def test_the_model_does_what_the_kernel_did(path):
     recording = read(path)
     assert profile_of(path) in profile_names()
     assert sum(1 for _ in recording.calls()) > LEAST_CALLS
-    replay = Replay(profile_of(path), host_levels(recording))
+    replay = Replay(profile_of(path), host_of(recording))
     found = itertools.chain.from_iterable(map(replay.differences, recording))
     differences = [str(difference) for difference in itertools.islice(found, SHOWN)]
     assert not differences, "\n".join(differences)

@@ -57,8 +57,8 @@ class Difference(NamedTuple):
 class Replay:
     """The model's machine, as far as the recording has brought it."""
 
-    def __init__(self, profile: str, host_levels: Mapping[str, int] | None = None) -> None:
-        self.kvm = Kvm(profile, host_levels=host_levels)
+    def __init__(self, profile: str, host: kvm_abi.HostCore | None = None) -> None:
+        self.kvm = Kvm(profile, host=host)
         self.vm: KvmVm | None = None
         self.vcpus: dict[int, KvmVcpu] = {}
         self.word: int | None = None
@@ -334,15 +334,19 @@ def _shown(value: object) -> object:
     return hex(value) if isinstance(value, int) else value
 
 
-def host_levels(recording: Recording) -> dict[str, int]:
-    """The workaround levels of the host that was recorded: it is a core, not a kernel."""
+def host_of(recording: Recording) -> kvm_abi.HostCore:
+    """The core that was recorded: what it says of itself, and the size of its addresses."""
     levels: dict[str, int] = {}
+    ipa_bits = kvm_abi.A72_IPA_BITS
     for operation in recording:
-        if operation.name == "get" and operation.status == 0:
-            name = WORKAROUNDS.get(operation.number(2))
-            if name and name not in levels:
-                levels[name] = int.from_bytes(bytes.fromhex(operation.result["v"]), "little")
-    return levels
+        if operation.status != 0:
+            continue
+        if operation.name == "get" and (name := WORKAROUNDS.get(operation.number(2))):
+            levels.setdefault(name, int.from_bytes(bytes.fromhex(operation.result["v"]), "little"))
+        if operation.name == "vm" and len(operation.words) > 1:
+            ipa_bits = max(ipa_bits, operation.number(1))
+    features = frozenset({kvm_abi.SVE} if recording.header["core"] == "max" else ())
+    return kvm_abi.HostCore(levels, features, ipa_bits)
 
 
 WORKAROUNDS = {
@@ -352,6 +356,6 @@ WORKAROUNDS = {
 
 def replay(recording: Recording, profile: str) -> Iterator[Difference]:
     """Every difference between the kernel that was recorded and the model of `profile`."""
-    machine = Replay(profile, host_levels(recording))
+    machine = Replay(profile, host_of(recording))
     for operation in recording:
         yield from machine.differences(operation)
