@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import gc
 import os
 import sys
@@ -85,6 +87,21 @@ class _Parser(argparse.ArgumentParser):
         self.exit(STATUS_USER, f"hvcemu: {message}; see `{self.prog} --help`\n")
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Told its width, because argparse loads shutil and asks the terminal for each argument."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_width())
+
+
+@functools.cache
+def _width() -> int:
+    """Columns of the terminal less argparse's margin; 80 where there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return max(os.get_terminal_size(sys.stdout.fileno()).columns - 2, 40)
+    return 78
+
+
 def _examples(*lines: str) -> str:
     return "examples:\n" + "\n".join(f"  {line}" for line in lines)
 
@@ -100,15 +117,12 @@ def _parser() -> argparse.ArgumentParser:
             "hvcemu explain 0xC4000053                    what an identifier means, who answers",
             "hvcemu diff kvm-6.1 kvm-6.12                 what changed between two kernels",
         ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
     )
     from emu import __version__
 
     parser.add_argument("--version", action="version", version=f"hvcemu {__version__}")
-    subparsers = parser.add_subparsers(
-        title="commands", metavar="COMMAND", required=True,
-        prog="hvcemu",  # to be told saves argparse loading shutil to find out
-    )
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         _add_run, _add_call, _add_explain, _add_profiles, _add_diff, _add_migrate, _add_doctor
     ):
@@ -124,7 +138,7 @@ def _command(
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
         epilog=_examples(*examples),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
     )
     parser.set_defaults(command=function)
     return parser

@@ -6,7 +6,6 @@ and ends in less time than they take to load.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -317,6 +316,8 @@ def _print_lines(lines: Iterable[str]) -> None:
 
 
 def _print_json(value: Any) -> None:
+    import json  # only where it is asked for
+
     print(json.dumps(value, indent=2))
 
 

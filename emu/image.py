@@ -8,7 +8,6 @@ refusal is one line of `BootError` that says what to do next.
 from __future__ import annotations
 
 import enum
-import hashlib
 import itertools
 from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
@@ -65,6 +64,8 @@ def image_digest(image: Image) -> str:
     """SHA-256 of what an ELF puts where; "" for images without symbols."""
     if image.digest or image.kind is not ImageKind.ELF:
         return image.digest
+    import hashlib  # 3 ms of a start-up that only a saved machine needs
+
     digest = hashlib.sha256(image.entry.to_bytes(8, "little"))
     for segment in image.segments:
         digest.update(f"{segment.address} {segment.size} {len(segment.data)} ".encode())
