@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from emu import exits
 from emu.arch import INSN_SIZE
-from emu.boot import load_image, place_dtb
+from emu.boot import load_image
 from emu.bus import PL011, STOLEN_TIME, absent_device
 from emu.clock import Clock
 from emu.console import Console
 from emu.devices.pl011 import Pl011
-from emu.devicetree import Board, PsciNode, check_dtb, device_tree
 from emu.el2 import El2
 from emu.engine import Access, Engine, Stop
 from emu.errors import BootError
@@ -27,9 +25,10 @@ from emu.exits import Exit, Fault, Mmio
 from emu.hooks import NEVER
 from emu.image import Image, ImageKind, Ram
 from emu.instrument import CallRecord, ExceptionRecord, Instrument
+from emu.loader import Extras, place
 from emu.machine import Machine, Start, Taken, Vcpu
 from emu.policy import Action, Policy
-from emu.profile import DeviceTreePromise, Profile, load_profile
+from emu.profile import Profile, load_profile
 from emu.routing import Route
 from emu.semihosting import Semihosting
 from emu.service import MpState, Service
@@ -119,7 +118,10 @@ class Vm:
                 vcpu.admitted = False
         if image is not None:
             self._map()
-            address = self._place(_Extras(append, initrd, dtb, conduit))
+            extras = Extras(append, initrd, dtb, conduit)
+            address = place(
+                self.image, self.ram, self.engine.write, self.profile, self.machine.mpidrs(), extras
+            )
             self._start_boot_cpu(address)
 
     def __enter__(self) -> Vm:
@@ -140,55 +142,6 @@ class Vm:
         """Put the UART where it belongs."""
         self.devices["pl011"] = Pl011(self.console)
         self.engine.map_device(PL011.base, PL011.size, self.devices["pl011"])
-
-    def _place(self, extras: _Extras) -> int:
-        """Put image, initrd and device tree into RAM; returns the device tree's address."""
-        for segment in self.image.segments:
-            self.engine.write(segment.address, segment.data)
-        initrd = self._place_initrd(extras.initrd)
-        blob = self._device_tree(extras, initrd)
-        address = place_dtb(self.image, self.ram, len(blob))
-        if initrd and address + len(blob) > initrd[0]:
-            raise BootError("the initrd and the device tree do not both fit: give more --mem")
-        self.engine.write(address, blob)
-        return address
-
-    def _place_initrd(self, path: str | os.PathLike[str] | None) -> tuple[int, int] | None:
-        """At the top of RAM, out of everybody's way."""
-        if path is None:
-            return None
-        data = _read_file(path)
-        start = (self.ram.end - len(data)) & ~(INITRD_ALIGN - 1)
-        highest = max(segment.end for segment in self.image.segments)
-        if start < highest:
-            raise BootError(f"{path}: {len(data)} bytes do not fit above the image: more --mem")
-        self.engine.write(start, data)
-        return start, start + len(data)
-
-    def _device_tree(self, extras: _Extras, initrd: tuple[int, int] | None) -> bytes:
-        if extras.dtb is not None:
-            blob = _read_file(extras.dtb)
-            try:
-                check_dtb(blob)
-            except BootError as error:
-                raise BootError(f"{extras.dtb}: {error}") from None
-            return blob
-        promise = self.profile.promise
-        if self.profile.modes["discovery.static"] == "absent":
-            promise = DeviceTreePromise()
-        method = str(extras.conduit or promise.method)
-        psci = PsciNode(method, promise.compatible, promise.cells) if promise.method else None
-        return device_tree(
-            Board(
-                ram_base=self.ram.base,
-                ram_size=self.ram.size,
-                mpidrs=tuple(self.machine.mpidrs()),
-                psci=psci,
-                hypervisor=promise.hypervisor,
-                bootargs=extras.append,
-                initrd=initrd,
-            )
-        )
 
     def _start_boot_cpu(self, dtb: int) -> None:
         boot = self.machine.vcpus[0]
@@ -490,7 +443,6 @@ class Vm:
         return tuple(words)
 
 
-INITRD_ALIGN = 0x1000
 ZERO_REGISTER = 31
 NO_IMAGE = Image("", ImageKind.RAW, 0, (), Symbols())
 
@@ -506,22 +458,6 @@ def load_result(word: int, data: int, size: int) -> int:
     if opc >= 2 and data >> (8 * size - 1):
         data |= -1 << 8 * size
     return data & (MASK64 if opc != 3 else MASK32)
-
-
-class _Extras(NamedTuple):
-    """What else goes into RAM beside the image."""
-
-    append: str
-    initrd: str | os.PathLike[str] | None
-    dtb: str | os.PathLike[str] | None
-    conduit: Conduit | str | None
-
-
-def _read_file(path: str | os.PathLike[str]) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise BootError(f"{path}: {error.strerror}") from None
 
 
 def _check_size(cpus: int, memory: int, *, bare: bool) -> None:

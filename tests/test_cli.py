@@ -1,6 +1,5 @@
 """The command line as a user meets it, in processes of its own where the exit status counts."""
 
-import argparse
 import json
 import os
 import pty
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from emu import arguments, cli
+from emu import cli
 from emu.profile import data_folder
 
 GUESTS = data_folder("guests")
@@ -254,29 +253,3 @@ def test_a_long_run_has_a_status_line_and_ctrl_c_says_where(tmp_path):
     assert time.monotonic() - started < 5
     assert re.search(r"M instructions .* MIPS .* Ctrl-C stops", shown)
     assert re.search(r"interrupted after .* s at 0x40080000", shown)
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("64M", 64 << 20), ("1g", 1 << 30), ("512KiB", 512 << 10), ("4096", 4096)],
-)
-def test_sizes(text, value):
-    assert arguments.size(text) == value
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("0x84000050", (0x8400_0050, 1)),
-        ("0x8400_0050-0x8400_005F", (0x8400_0050, 16)),
-        ("0x84000050+4", (0x8400_0050, 4)),
-    ],
-)
-def test_ranges(text, value):
-    assert arguments.id_range(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "-", "+1", "x-y", "0x84000050-"])
-def test_broken_ranges(text):
-    with pytest.raises(argparse.ArgumentTypeError):
-        arguments.id_range(text)

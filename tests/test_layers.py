@@ -19,7 +19,7 @@ LAYERS = [
     "profile elf calibrate _native services devices paper",
     "routing boot engine",
     "el2",
-    "machine describe kvm_abi",
+    "machine describe kvm_abi loader",
     "snapshot",
     "vm explain report trace",
     "kvm_vcpu",

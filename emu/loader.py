@@ -1,0 +1,106 @@
+"""Puts an image, its initrd and its device tree into RAM, as a boot loader does.
+
+The device tree is generated from what the profile promises (abi/E §E10), unless the user gives
+one. Nothing here knows the engine: memory is written through one function.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from emu.boot import place_dtb
+from emu.devicetree import Board, PsciNode, check_dtb, device_tree
+from emu.errors import BootError
+from emu.image import Image, Ram
+from emu.profile import DeviceTreePromise, Profile
+from emu.smccc import Conduit
+
+INITRD_ALIGN = 0x1000
+FilePath = str | os.PathLike[str]
+
+
+class Extras(NamedTuple):
+    """What else goes into RAM beside the image; `conduit` overrides /psci's method."""
+
+    append: str = ""
+    initrd: FilePath | None = None
+    dtb: FilePath | None = None
+    conduit: Conduit | str | None = None
+
+
+def place(
+    image: Image,
+    ram: Ram,
+    write: Callable[[int, bytes], None],
+    profile: Profile,
+    mpidrs: Sequence[int],
+    extras: Extras,
+) -> int:
+    """Fill RAM; returns the device tree's address, which the boot CPU finds in x0."""
+    for segment in image.segments:
+        write(segment.address, segment.data)
+    initrd = _place_initrd(image, ram, write, extras.initrd)
+    blob = _read_dtb(extras.dtb) if extras.dtb is not None else device_tree(
+        _board(ram, profile, mpidrs, extras, initrd)
+    )
+    address = place_dtb(image, ram, len(blob))
+    if initrd and address + len(blob) > initrd[0]:
+        raise BootError("the initrd and the device tree do not both fit: give more --mem")
+    write(address, blob)
+    return address
+
+
+def _place_initrd(
+    image: Image, ram: Ram, write: Callable[[int, bytes], None], path: FilePath | None
+) -> tuple[int, int] | None:
+    """At the top of RAM, out of everybody's way; first address and the one behind the last."""
+    if path is None:
+        return None
+    data = _read_file(path)
+    start = (ram.end - len(data)) & ~(INITRD_ALIGN - 1)
+    if start < max(segment.end for segment in image.segments):
+        raise BootError(f"{path}: {len(data)} bytes do not fit above the image: more --mem")
+    write(start, data)
+    return start, start + len(data)
+
+
+def _read_dtb(path: FilePath) -> bytes:
+    blob = _read_file(path)
+    try:
+        check_dtb(blob)
+    except BootError as error:
+        raise BootError(f"{path}: {error}") from None
+    return blob
+
+
+def _board(
+    ram: Ram,
+    profile: Profile,
+    mpidrs: Sequence[int],
+    extras: Extras,
+    initrd: tuple[int, int] | None,
+) -> Board:
+    """What the generated tree depends on."""
+    promise = profile.promise
+    if profile.modes["discovery.static"] == "absent":
+        promise = DeviceTreePromise()
+    method = str(extras.conduit or promise.method)
+    return Board(
+        ram_base=ram.base,
+        ram_size=ram.size,
+        mpidrs=tuple(mpidrs),
+        psci=PsciNode(method, promise.compatible, promise.cells) if promise.method else None,
+        hypervisor=promise.hypervisor,
+        bootargs=extras.append,
+        initrd=initrd,
+    )
+
+
+def _read_file(path: FilePath) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BootError(f"{path}: {error.strerror}") from None

@@ -1,0 +1,63 @@
+"""What a word on the command line means."""
+
+import argparse
+
+import pytest
+
+from emu import arguments
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("64M", 64 << 20), ("1g", 1 << 30), ("512KiB", 512 << 10), ("4096", 4096)],
+)
+def test_sizes(text, value):
+    assert arguments.size(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0x84000050", (0x8400_0050, 1)),
+        ("0x8400_0050-0x8400_005F", (0x8400_0050, 16)),
+        ("0x84000050+4", (0x8400_0050, 4)),
+    ],
+)
+def test_ranges(text, value):
+    assert arguments.id_range(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "-", "+1", "x-y", "0x84000050-"])
+def test_broken_ranges(text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        arguments.id_range(text)
+
+
+@pytest.mark.parametrize(
+    ("function", "text", "value"),
+    [
+        (arguments.number, "0x8400_0000", 0x8400_0000), (arguments.number, "10", 10),
+        (arguments.function_id, "0xFFFFFFFF", 0xFFFF_FFFF), (arguments.positive, "1", 1),
+        (arguments.seconds, "2.5", 2.5), (arguments.register, "STD_BMAP=0x1", ("STD_BMAP", 1)),
+        (arguments.services, "+trng,-ptp", [("trng", True), ("ptp", False)]),
+        (arguments.forward, "0xC6000000+2=f.py:g", (0xC600_0000, 2, "f.py:g")),
+        (arguments.forward, "1", (1, 1, "")),
+        (arguments.trace_kinds, "calls, exceptions", {"calls", "exceptions"}),
+    ],
+)  # fmt: skip
+def test_words(function, text, value):
+    assert function(text) == value
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (arguments.number, "-1"), (arguments.number, "1 << 64"), (arguments.number, str(1 << 64)),
+        (arguments.function_id, "0x100000000"), (arguments.positive, "0"), (arguments.size, "-1M"),
+        (arguments.seconds, "0"), (arguments.seconds, "nan"), (arguments.register, "X"),
+        (arguments.services, "trng"), (arguments.services, "+"), (arguments.trace_kinds, "all"),
+    ],
+)  # fmt: skip
+def test_words_that_mean_nothing(function, text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        function(text)
