@@ -2,8 +2,9 @@
 
 Memory is a list of runs of non-zero 4 KiB pages. Their contents, in order, are cut into chunks
 of `CHUNK` bytes, each compressed for itself, so that all processors of the host can work at
-once. A chunk whose sample hardly shrinks to half is stored as it is: most of the time would go
-into what gains least, and the whole stays below twice what compressing everything would give.
+once. The chunks that shrink least are stored as they are, as many of them as keep the whole
+below twice what compressing everything would give: most of the time would go into what gains
+least. A sample of each chunk, taken first, tells which those are.
 
 Reading trusts no number: a run must lie in the memory, a chunk must give exactly the bytes that
 its pages need, and not one more is ever decompressed.
@@ -24,8 +25,9 @@ CHUNK_PAGES = 64
 CHUNK = CHUNK_PAGES * PAGE
 SAMPLE = 16
 """One page in so many is tried before a chunk is compressed."""
-WORTH = 0.55
-"""A sample that shrinks to more than this is of a chunk that -6 would bring to half or more."""
+STORED = 1.7
+"""How much larger than all compressed at `LEVEL` the whole may become; twice that of level 6,
+which is 7 % smaller, less the error of the samples."""
 LEVEL = 1
 """Of zlib: of a kernel's image, 6 takes three times as long and makes it 7 % smaller."""
 BATCH = 64
@@ -33,6 +35,7 @@ BATCH = 64
 MAX_THREADS = 8
 PAGEMAP = "/proc/self/pagemap"
 _Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 _ZERO_CHUNK, _ZERO_PAGE = bytes(CHUNK), bytes(PAGE)
 
 Runs = tuple[tuple[int, int], ...]
@@ -126,26 +129,50 @@ class Packing:
 
     def __iter__(self) -> Iterator[bytes]:
         """The chunks as they are stored."""
-        for chunk in _at_once(self._gather, spans(self.runs)):
+        chunks = list(spans(self.runs))
+        as_it_is = _worst(list(_at_once(self._sample, chunks)), list(map(_size, chunks)))
+
+        def gather(number: int) -> bytes:
+            data = self._read(chunks[number])
+            return data if number in as_it_is else _deflate(data)
+
+        for chunk in _at_once(gather, range(len(chunks))):
             self.lengths.append(len(chunk))
             yield chunk
 
-    def _gather(self, pieces: list[tuple[int, int]]) -> bytes:
+    def _read(self, pieces: list[tuple[int, int]]) -> bytes:
         block = self._block
-        return _deflate(
-            b"".join(block[first * PAGE : (first + count) * PAGE] for first, count in pieces)
-        )
+        return b"".join(block[first * PAGE : (first + count) * PAGE] for first, count in pieces)
+
+    def _sample(self, pieces: list[tuple[int, int]]) -> float:
+        """To what part of itself a chunk would shrink, by one page in `SAMPLE` of it."""
+        data = self._read(pieces)
+        sample = b"".join(data[n : n + PAGE] for n in range(0, len(data), SAMPLE * PAGE))
+        return min(len(zlib.compress(sample, LEVEL)) / len(sample), 1.0)
+
+
+def _size(pieces: list[tuple[int, int]]) -> int:
+    return sum(count for _, count in pieces) * PAGE
+
+
+def _worst(ratios: list[float], sizes: list[int]) -> set[int]:
+    """The chunks to store as they are: those that shrink least, while there is room for them."""
+    room = (STORED - 1) * sum(r * size for r, size in zip(ratios, sizes, strict=True))
+    chosen = set()
+    for number in sorted(range(len(sizes)), key=lambda n: (-ratios[n], n)):
+        room -= (1 - ratios[number]) * sizes[number]
+        if room < 0:
+            break
+        chosen.add(number)
+    return chosen
 
 
 def _deflate(data: bytes) -> bytes:
-    sample = b"".join(data[n : n + PAGE] for n in range(0, len(data), SAMPLE * PAGE))
-    if len(zlib.compress(sample, LEVEL)) > len(sample) * WORTH:
-        return data
     packed = zlib.compress(data, LEVEL)
     return packed if len(packed) < len(data) else data
 
 
-def _at_once(work: Callable[[_Item], bytes], items: Iterable[_Item]) -> Iterator[bytes]:
+def _at_once(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
     """`work` on each item, on all processors (zlib lets go of the GIL), results in order."""
     from concurrent.futures import ThreadPoolExecutor  # only who saves or loads needs it
 
