@@ -142,7 +142,7 @@ def bare_seconds(name: str, loops: int) -> float:
 
 def speed() -> Iterator[Figure]:
     """Integer guests, counting on, against bare Unicorn with no hooks."""
-    for name, loops in (("spin", 20_000_000), ("coremarkish", 8_000)):
+    for name, loops in (("spin", 60_000_000), ("coremarkish", 20_000)):
         ratios, mips = [], []
         for _ in range(ROUNDS):
             bare = bare_seconds(name, loops)
