@@ -284,6 +284,7 @@ def _add_migrate(subparsers: Any) -> None:
         "hvcemu migrate smccc_discover --from kvm-6.1 --to kvm-6.17 --vmm old",
         "hvcemu migrate psci_cpu_on --cpus 4 --at 100000 --from kvm-6.1 --to kvm-6.12",
         "",
+        "the guest has 60 seconds on either side",
         "exit status: 0 the move went through; 1 a register write failed; 2 your mistake",
     )
     parser.add_argument("image", metavar="IMAGE", help="a guest, as `run` takes it")

@@ -29,6 +29,8 @@ START_OPTIONS = {
     "seed": "--seed",
 }  # fmt: skip
 """What a machine is made of, and a saved one has."""
+MIGRATE_SECONDS = 60.0
+"""How long a guest of `migrate` may run on either side before it is stopped."""
 
 
 def run(options: Any) -> int:
@@ -267,7 +269,7 @@ def diff(options: Any) -> int:
 def migrate(options: Any) -> int:
     """`hvcemu migrate`."""
     from emu.migrate import UsedCalls, lines, move
-    from emu.runner import Limits, Runner, StatusLine, report_to
+    from emu.runner import STATUS_INTERRUPTED, Limits, Runner, StatusLine, report_to
     from emu.vm import Vm
 
     target = load_profile(options.to_profile)
@@ -278,8 +280,13 @@ def migrate(options: Any) -> int:
     )  # fmt: skip
     status = StatusLine(sys.stderr)
     say = report_to(sys.stdout, status)
-    limits = Limits(seconds=60, cycles=options.at)
-    Runner(vm, limits, lambda _: None, status).run()
+    told: list[str] = []
+    ended = Runner(vm, Limits(MIGRATE_SECONDS, options.at), told.append, status).run()
+    reached = options.at is not None and vm.clock.cycles >= options.at
+    if not reached:  # where it was to stop is no news
+        _print_lines(told)
+    if ended == STATUS_INTERRUPTED:
+        return ended
     stats = vm.stats()
     say(f"ran {options.image} on {vm.profile.name}: {stats.calls} calls, cycle {stats.cycles:,}")
     report = move(vm.el2, target, options.vmm)
@@ -287,9 +294,11 @@ def migrate(options: Any) -> int:
     if report.failed:
         print(f"the move fails: a VMM gives up where {target.name} refuses a write")
         return 1
-    if options.at is not None:
+    if options.at is not None and not reached:
+        print(f"it ended before cycle {options.at:,}: nothing is left to run on")
+    if reached:
         vm.move_to(report.profile, report.policy)
-        ended = Runner(vm, Limits(seconds=60), say, status).run()
+        ended = Runner(vm, Limits(MIGRATE_SECONDS), say, status).run()
         print(f"ran on under {target.name} to cycle {vm.clock.cycles:,}, exit status {ended}")
     return 0
 

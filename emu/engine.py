@@ -316,11 +316,7 @@ class Engine:
         return block[offset : offset + size]
 
     def write(self, address: int, data: bytes) -> None:
-        """Write guest-physical RAM; all translated code is forgotten.
-
-        All of it, because Unicorn looks a range up through the guest's own translation: what
-        the MMU does not map at its physical address would be left as it was.
-        """
+        """Write guest-physical RAM; all translated code is forgotten (cpu.py:forget_code)."""
         self.write_data(address, data)
         if self._translated:
             self.cpu.forget_code()

@@ -14,7 +14,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,8 @@ class Profile:
     `rules` maps a conduit to {immediate: interface}, with "other" for the rest. `unknown` is
     the reply to a function nobody has. `reply_registers` is how many of x0–x3 an answer
     writes, `full_identifier` whether x0 is compared whole instead of w0. `modes` holds a value
-    for every row of `modes.py`. `sources` holds the
-    comment beside each dotted key, `places` its file and line.
+    for every row of `modes.py`. `sources` holds the comment beside each dotted key, `places`
+    its file and line.
     """
 
     name: str
@@ -101,6 +101,7 @@ class Profile:
                 "hypervisor": list(promise.hypervisor),
             },
             "modes": dict(self.modes),
+            "vmm": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.vmm).items()},
         }  # fmt: skip
 
     def with_modes(self, modes: Mapping[str, Any]) -> Profile:

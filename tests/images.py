@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from emu.image import Ram
+from emu.image import Image, Ram
 
 BASE = 0x4000_0000
 RAM = Ram()
@@ -68,3 +68,12 @@ def linux(text_offset=0, image_size=0x20_0000, flags=0xA, size=256) -> bytes:
 def zboot(payload: bytes, packing=b"gzip", size=None) -> bytes:
     size = len(payload) if size is None else size
     return struct.pack("<4s4sII8x32s8x", b"MZ\0\0", b"zimg", 64, size, packing) + payload
+
+
+def check_image(image: Image) -> None:
+    """What holds of every image that a reader does not refuse."""
+    assert image.segments
+    image.symbols.name(image.entry)
+    for segment in image.segments:
+        assert len(segment.data) <= segment.size
+        assert BASE <= segment.address <= segment.end <= RAM.end

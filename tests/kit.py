@@ -12,6 +12,7 @@ from emu import exits
 from emu.arch import mpidr
 from emu.clock import Clock
 from emu.el2 import El2
+from emu.instrument import CallRecord, ExceptionRecord, Instrument
 from emu.service import MpState
 from emu.smccc import UNDEF, Conduit, Ret
 
@@ -24,6 +25,34 @@ RECORDS = 0x090A_0000
 
 KVM = ("kvm-4.15", "kvm-5.17", "kvm-6.1", "kvm-6.4", "kvm-6.12", "kvm-6.17", "kvm-7.2")
 PROFILES = (*KVM, "qemu-tcg", "none")
+
+
+class Watch(Instrument):
+    """Everything there is to hear of a machine, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[CallRecord | ExceptionRecord | exits.Exit] = []
+
+    def on_call(self, record: CallRecord) -> None:
+        self.told.append(record)
+
+    def on_exception(self, record: ExceptionRecord) -> None:
+        self.told.append(record)
+
+    def on_exit(self, exit: exits.Exit) -> None:
+        self.told.append(exit)
+
+    @property
+    def calls(self) -> list[CallRecord]:
+        return [record for record in self.told if isinstance(record, CallRecord)]
+
+    @property
+    def exceptions(self) -> list[ExceptionRecord]:
+        return [record for record in self.told if isinstance(record, ExceptionRecord)]
+
+    @property
+    def exits(self) -> list[exits.Exit]:
+        return [record for record in self.told if isinstance(record, exits.Exit)]
 
 
 class FakeHost:

@@ -15,7 +15,7 @@ from emu.boot import Image, ImageKind, Ram, Segment, load_image, looks_like, pla
 from emu.errors import BootError
 from emu.image import MIB
 from emu.symbols import Symbols
-from images import BASE, PIE, RAM, TEXT, good, linux, zboot
+from images import BASE, PIE, RAM, TEXT, check_image, good, linux, zboot
 
 ROOT = Path(__file__).parent.parent
 
@@ -211,11 +211,7 @@ def outcome(data: bytes, load: int | None) -> None:
     if image is None:
         assert len(lines) == 1
         return
-    assert image.segments
-    image.symbols.name(image.entry)
-    for segment in image.segments:
-        assert len(segment.data) <= segment.size
-        assert BASE <= segment.address <= segment.end <= RAM.end
+    check_image(image)
 
 
 @settings(deadline=None)

@@ -13,7 +13,7 @@ from emu.elf import load_elf
 from emu.errors import BootError
 from emu.image import MIB, Image, ImageKind, Segment, Wish
 from emu.symbols import Symbols
-from images import BASE, DYN, INTERP, PIE, RAM, TEXT, elf, good, phdr, pie, rela
+from images import BASE, DYN, INTERP, PIE, RAM, TEXT, check_image, elf, good, phdr, pie, rela
 
 
 def read(data: bytes, load: int | None = None, entry: int | None = None) -> Image:
@@ -170,11 +170,7 @@ def outcome(data: bytes) -> None:
     if lines:
         assert len(lines) == 1
         return
-    assert image.segments
-    image.symbols.name(image.entry)
-    for segment in image.segments:
-        assert len(segment.data) <= segment.size
-        assert BASE <= segment.address <= segment.end <= RAM.end
+    check_image(image)
 
 
 @settings(deadline=None)

@@ -12,6 +12,7 @@ from emu.instrument import CallRecord
 from emu.migrate import UsedCalls, lines, move
 from emu.profile import load_profile
 from emu.smccc import Ret
+from images import elf, phdr
 
 ROOT = Path(__file__).parent.parent
 BMAP_2 = "KVM_REG_ARM_VENDOR_HYP_BMAP_2"
@@ -84,6 +85,19 @@ def test_the_guest_runs_on_after_the_move():
     assert done.returncode == 0
     assert "ran on under kvm-6.12" in done.stdout
     assert done.stdout.endswith("exit status 0\n")
+
+
+def test_a_guest_that_ends_before_the_move():
+    done = hvcemu("hello", "--at", "1000000", "--from", "kvm-6.1", "--to", "kvm-6.12")
+    assert done.returncode == 0
+    assert done.stdout.endswith("it ended before cycle 1,000,000: nothing is left to run on\n")
+
+
+def test_a_crash_before_the_move_is_told(tmp_path):
+    path = tmp_path / "udf.elf"
+    path.write_bytes(elf(phdr(offset=0x1000, filesz=16, memsz=0x100), body=bytes(16)))
+    done = hvcemu(str(path), "--from", "kvm-6.1", "--to", "kvm-6.12")
+    assert "the guest takes the same exception for ever" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 
 from emu import exits
 from emu.engine import native_available
-from emu.instrument import Instrument
 from emu.vm import Vm
+from kit import Watch
 
 GUESTS = sorted((Path(__file__).parent.parent / "guests" / "bin").glob("*.elf"))
 PROFILES = ("kvm-6.12", "kvm-5.17", "qemu-tcg", "none")
@@ -23,24 +23,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class Story(Instrument):
-    """Everything there is to hear."""
-
-    def __init__(self) -> None:
-        self.told: list[object] = []
-
-    def on_call(self, record) -> None:
-        self.told.append(record)
-
-    def on_exception(self, record) -> None:
-        self.told.append(record)
-
-    def on_exit(self, exit) -> None:
-        self.told.append(exit)
-
-
 def story(guest: Path, profile: str, cpus: int, *, native: bool):
-    watch = Story()
+    watch = Watch()
     vm = Vm(guest, profile=profile, cpus=cpus, native=native, seed=7, instruments=[watch])
     turns = LOOPS.get(guest.stem)
     if turns is not None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import emu.profile
 from emu.el2 import El2
 from emu.errors import EmuError, ProfileError
-from emu.profile import data_folder, load_profile, profile_names
+from emu.profile import data_folder, load_profile, profile_names, profile_of
 from emu.smccc import Conduit
 from kit import PROFILES
 
@@ -340,3 +340,11 @@ def test_fuzz_mutations(write, text, seed):
         else:
             changed[at] = rng.choice([*words, "-1", "1e9", "true", "[]", "{}", "0x" + "F" * 40])
     outcome(write("".join(changed), "mutant"))
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_tables_make_the_same_profile_again(name):
+    """A snapshot keeps a profile as its tables; every field is in them."""
+    found = load_profile(name)
+    again = profile_of(found.name, found.lineage, found.tables(), found.sources, found.places)
+    assert again == found

@@ -31,7 +31,6 @@ from emu.console import Console, Typed
 from emu.cpu import STATE
 from emu.engine import native_available
 from emu.errors import EmuError, SnapshotError
-from emu.instrument import Instrument
 from emu.kvm import Kvm
 from emu.machine import Vcpu
 from emu.onereg import CORE
@@ -43,6 +42,7 @@ from emu.service import Service, fn
 from emu.smccc import UNDEF, Ret
 from emu.vm import MIB, Vm
 from engine_kit import NOP, NOWHERE, WFI, b, code, halves, hvc, ldxr, mov, movz, stxr
+from kit import Watch
 
 ROOT = Path(__file__).parent.parent
 GUESTS = ROOT / "guests" / "bin"
@@ -55,21 +55,9 @@ few = settings(
 many = settings(few, max_examples=150)
 
 
-class Watch(Instrument):
-    """Everything that happens, in order."""
-
-    def __init__(self) -> None:
-        self.seen: list[object] = []
-
-    def on_call(self, record) -> None:
-        self.seen.append(record)
-
-    def on_exception(self, record) -> None:
-        self.seen.append(record)
-
-
 def outcome(vm: Vm, exit: exits.Exit, *watches: Watch):
-    seen = [record for watch in watches for record in watch.seen]
+    seen = [record for watch in watches for record in watch.told
+            if not isinstance(record, exits.Exit)]  # fmt: skip
     stolen = [(vcpu.stolen, vcpu.state, vcpu.waiting) for vcpu in vm.machine.vcpus]
     return exit, vm.stats(), str(vm.console), stolen, seen
 

@@ -18,7 +18,6 @@ from emu.devicetree import Board, device_tree
 from emu.el2 import with_services
 from emu.engine import native_available
 from emu.errors import BootError
-from emu.instrument import Instrument
 from emu.profile import load_profile
 from emu.service import MpState, Service, fn
 from emu.smccc import UNDEF, Ret
@@ -57,6 +56,7 @@ from engine_kit import (
     svc,
     udf,
 )  # fmt: skip
+from kit import Watch
 
 GUESTS = Path(__file__).parent.parent / "guests" / "bin"
 LOAD = 0x4008_0000
@@ -91,22 +91,6 @@ def build(tmp_path):
         return Vm(path, load=LOAD, **options)
 
     return make
-
-
-class Watch(Instrument):
-    def __init__(self) -> None:
-        self.calls: list[object] = []
-        self.exceptions: list[object] = []
-        self.exits: list[exits.Exit] = []
-
-    def on_call(self, record) -> None:
-        self.calls.append(record)
-
-    def on_exception(self, record) -> None:
-        self.exceptions.append(record)
-
-    def on_exit(self, exit) -> None:
-        self.exits.append(exit)
 
 
 def summary(vm: Vm, watch: Watch):
