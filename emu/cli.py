@@ -25,13 +25,13 @@ from emu.arguments import (
     size,
     trace_kinds,
 )
+from emu.cpu import CORES, DEFAULT_CORE
+from emu.endings import STATUS_INTERRUPTED, STATUS_USER
 from emu.errors import EmuError
 from emu.profile import profile_names
 from emu.smccc import Conduit
 
 DEFAULT_PROFILE = "kvm-6.12"
-STATUS_USER = 2
-STATUS_INTERRUPTED = 130
 STATUS_PIPE = 141
 """What a shell reports for a program that writes to a pipe nobody reads: 128 + SIGPIPE."""
 
@@ -192,6 +192,9 @@ def _add_run(subparsers: Any) -> None:
     group = parser.add_argument_group("machine")
     group.add_argument("--cpus", type=int, default=1, metavar="N", help="vCPUs (1)")
     group.add_argument("--mem", type=size, default=64 << 20, metavar="SIZE", help="RAM (64M)")
+    group.add_argument(
+        "--core", choices=CORES, default=DEFAULT_CORE, help=f"which CPU it is ({DEFAULT_CORE})"
+    )
     group.add_argument("--load", type=number, metavar="ADDRESS", help="where raw code goes")
     group.add_argument("--entry", type=number, metavar="ADDRESS", help="where it starts (--load)")
     group.add_argument("--append", default="", metavar="TEXT", help="kernel command line")

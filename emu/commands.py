@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 START_OPTIONS = {
     "image": "IMAGE", "cpus": "--cpus", "mem": "--mem", "load": "--load", "entry": "--entry",
     "append": "--append", "initrd": "--initrd", "dtb": "--dtb", "conduit": "--conduit",
-    "profile": "--profile", "services": "--services", "fw_reg": "--fw-reg", "deny": "--deny",
-    "seed": "--seed",
+    "core": "--core", "profile": "--profile", "services": "--services", "fw_reg": "--fw-reg",
+    "deny": "--deny", "seed": "--seed",
 }  # fmt: skip
 """What a machine is made of, and a saved one has."""
 MIGRATE_SECONDS = 60.0
@@ -78,6 +78,7 @@ def _new_vm(options: Any, console: Console) -> Vm:
         profile=options.profile,
         cpus=options.cpus,
         memory=options.mem,
+        core=options.core,
         seed=options.seed,
         append=options.append,
         initrd=options.initrd,
@@ -268,8 +269,9 @@ def diff(options: Any) -> int:
 
 def migrate(options: Any) -> int:
     """`hvcemu migrate`."""
+    from emu.endings import STATUS_INTERRUPTED
     from emu.migrate import UsedCalls, lines, move
-    from emu.runner import STATUS_INTERRUPTED, Limits, Runner, StatusLine, report_to
+    from emu.runner import Limits, Runner, StatusLine, report_to
     from emu.vm import Vm
 
     target = load_profile(options.to_profile)

@@ -105,6 +105,8 @@ class Console:
         self._source: Source = source or Typed()
         self._sink = sink
         self._kept = bytearray()
+        self.printed = 0
+        """Bytes printed in all, here and not before a snapshot."""
         self._next: int | None = None
         self._unread = bytearray()
 
@@ -126,8 +128,13 @@ class Console:
     def __str__(self) -> str:
         return self._kept.decode("utf-8", "replace")
 
+    def text(self, limit: int) -> str:
+        """The last `limit` bytes of what was printed."""
+        return self._kept[-limit:].decode("utf-8", "replace")
+
     def write(self, data: bytes) -> None:
         """Print."""
+        self.printed += len(data)
         self._kept += data
         if len(self._kept) > 2 * KEPT:
             del self._kept[:-KEPT]

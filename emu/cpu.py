@@ -32,9 +32,13 @@ INS_MRS = 1
 CTL_WRITE = 1 << 30
 CTL_TB_FLUSH = CTL_WRITE | 10
 CTL_TLB_FLUSH = CTL_WRITE | 11
+CTL_CPU_MODEL = CTL_WRITE | 1 << 26 | 7
 CTL_TCG_BUFFER_SIZE = CTL_WRITE | 1 << 26 | 13
 TCG_BUFFER = 16 << 20
 """Bytes for translated code: 1 GiB by default, far more than any guest here fills."""
+CORES = {"cortex-a53": 1, "cortex-a57": 0, "cortex-a72": 2, "max": 3}
+"""UC_CPU_ARM64_*: whose identification registers a guest reads."""
+DEFAULT_CORE = "cortex-a72"
 
 X_REGISTERS = (*range(199, 228), 1, 2)
 """UC_ARM64_REG_X0 to X30."""
@@ -195,7 +199,9 @@ class Context:
 class Cpu:
     """One Unicorn instance, in the state EL1 finds below a hypervisor: EL1h, HVC enabled."""
 
-    def __init__(self) -> None:
+    def __init__(self, core: str = DEFAULT_CORE) -> None:
+        if core not in CORES:
+            raise EngineError(f"no core {core!r}; there is {', '.join(CORES)}")
         self.lib = library()
         self.handle = ctypes.c_void_p()
         self.require(self.lib.uc_open(ARCH_ARM64, MODE_ARM, ctypes.byref(self.handle)))
@@ -209,6 +215,10 @@ class Cpu:
         )
         self._place = ctypes.byref(self._word)
         buffer = ctypes.c_uint32(TCG_BUFFER)
+        if core != DEFAULT_CORE:  # Unicorn's own default
+            self.require(
+                self.lib.uc_ctl(self.handle, CTL_CPU_MODEL, ctypes.c_int(CORES[core]))
+            )
         self.require(self.lib.uc_ctl(self.handle, CTL_TCG_BUFFER_SIZE, buffer))
         self.set("PSTATE", arch.PSTATE_EL1H_MASKED)
         # Any system register write after PSTATE rebuilds Unicorn's cached flags.

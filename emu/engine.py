@@ -25,6 +25,7 @@ from emu.bus import Device
 from emu.calibrate import calibrate
 from emu.clock import COUNTER_HZ, CYCLES_PER_TICK
 from emu.cpu import (
+    DEFAULT_CORE,
     HOOK_MEM_UNMAPPED,
     MEM_FETCH_UNMAPPED,
     MEM_WRITE_UNMAPPED,
@@ -143,11 +144,12 @@ def _native_hooks(cpu: Cpu, context: Context, syndrome_offset: int, cycles_per_t
 class Engine:
     """One Unicorn instance. `cycles` and `instructions` count what has been retired."""
 
-    def __init__(self, *, native: bool | None = None) -> None:
+    def __init__(self, *, core: str = DEFAULT_CORE, native: bool | None = None) -> None:
         if native and not native_available():
             raise EngineError("the native half was not built; reinstall with a C compiler")
         self.layout = calibrate()
-        self.cpu = Cpu()
+        self.core = core
+        self.cpu = Cpu(core)
         self.get, self.set = self.cpu.get, self.cpu.set
         self.read_virtual, self.write_virtual = self.cpu.read_virtual, self.cpu.write_virtual
         self.set("CNTFRQ_EL0", COUNTER_HZ)

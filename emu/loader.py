@@ -29,6 +29,7 @@ class Extras(NamedTuple):
     initrd: FilePath | None = None
     dtb: FilePath | None = None
     conduit: Conduit | str | None = None
+    core: str = "cortex-a72"
 
 
 def place(
@@ -96,6 +97,7 @@ def _board(
         hypervisor=promise.hypervisor,
         bootargs=extras.append,
         initrd=initrd,
+        cpu_compatible="arm,armv8" if extras.core == "max" else f"arm,{extras.core}",
     )
 
 

@@ -1,17 +1,7 @@
 """Running a guest for a person: time limits, Ctrl-C, a status line, and the exit status.
 
 The guest runs in stretches short enough that the host can look up between them; where a stretch
-ends changes nothing a guest can see. Exit statuses, chosen apart from each other and from what
-shells use:
-
-    0–255  the guest's own, by semihosting SYS_EXIT (0–255) or SYSTEM_OFF (0)
-    2      the user's mistake: nothing was run
-    120    the guest asked for a reset
-    121    a fault: the guest crashed, or needs what the machine lacks
-    122    dead idle: every vCPU waits and nothing will wake it
-    123    the guest asked to be suspended
-    124    the time or cycle limit was reached
-    130    interrupted by Ctrl-C
+ends changes nothing a guest can see. Exit statuses stand in endings.py.
 """
 
 from __future__ import annotations
@@ -29,13 +19,11 @@ from typing import Any
 
 from emu import exits
 from emu.console import Descriptor
+from emu.endings import STATUS_INTERRUPTED, ending_of
 from emu.errors import EmuError
 from emu.smccc import Call, Ret
 from emu.vm import Vm
 
-STATUS_USER = 2
-STATUS_RESET, STATUS_FAULT, STATUS_IDLE, STATUS_SUSPEND, STATUS_LIMIT = 120, 121, 122, 123, 124
-STATUS_INTERRUPTED = 130
 STRETCH_SECONDS = 0.05
 FIRST_STRETCH = 200_000
 STATUS_AFTER = 1.0
@@ -195,36 +183,27 @@ class Runner:
         return self.limits.cycles is not None and self.vm.clock.cycles >= self.limits.cycles
 
     def _conclude(self, exit: exits.Exit, seconds: float) -> int:
-        if isinstance(exit, exits.Semihosting):
-            return exit.code
-        if isinstance(exit, exits.SystemEvent):
-            return self._conclude_event(exit)
+        """Say how it ended, unless that is what a guest is for, and give the exit status."""
+        _, status = ending_of(exit)
+        if isinstance(exit, exits.Semihosting | exits.SystemEvent):
+            if status and isinstance(exit, exits.SystemEvent):
+                kind = exit.kind.name.lower()
+                self.say(f"the guest asked for {kind} at cycle {exit.cycles:,}")
+            return status
         from emu.report import fault_lines, place  # not on the way of a run that ends well
 
         symbols = self.vm.image.symbols
-        match exit:
-            case exits.Fault():
-                for line in fault_lines(exit, symbols):
-                    self.say(line)
-                return STATUS_FAULT
-            case exits.Wfi():
-                self.say(
-                    f"dead idle: every vCPU waits and nothing is due, "
-                    f"pc {place(symbols, self.vm.engine.get('PC'))}, cycle {exit.cycles:,}"
-                )
-                return STATUS_IDLE
-        where = f"at {place(symbols, self.vm.engine.get('PC'))}, cycle {exit.cycles:,}"
-        if self.interrupted:
-            self.say(f"interrupted after {seconds:.1f} s {where}")
-            return STATUS_INTERRUPTED
-        self.say(f"limit reached after {seconds:.1f} s {where}")
-        return STATUS_LIMIT
-
-    def _conclude_event(self, exit: exits.SystemEvent) -> int:
-        if exit.kind is exits.EventKind.SHUTDOWN:
-            return 0
-        self.say(f"the guest asked for {exit.kind.name.lower()} at cycle {exit.cycles:,}")
-        return STATUS_RESET if exit.kind is exits.EventKind.RESET else STATUS_SUSPEND
+        if isinstance(exit, exits.Fault):
+            for line in fault_lines(exit, symbols):
+                self.say(line)
+            return status
+        where = f"{place(symbols, self.vm.engine.get('PC'))}, cycle {exit.cycles:,}"
+        if isinstance(exit, exits.Wfi):
+            self.say(f"dead idle: every vCPU waits and nothing is due, pc {where}")
+            return status
+        self.say(f"{'interrupted' if self.interrupted else 'limit reached'} "
+                 f"after {seconds:.1f} s at {where}")
+        return STATUS_INTERRUPTED if self.interrupted else status
 
 
 CALLBACK_SECONDS = 10.0

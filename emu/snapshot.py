@@ -27,7 +27,7 @@ from emu import exits, savefile
 from emu.boot import load_image
 from emu.clock import Clock
 from emu.console import Console, ConsoleState
-from emu.cpu import STATE, VECTORS
+from emu.cpu import CORES, STATE, VECTORS
 from emu.devices.pl011 import Pl011
 from emu.el2 import El2
 from emu.engine import MONITOR, Engine
@@ -131,6 +131,7 @@ class _State:
     overrides: dict[int, dict[str, int]]
     image: _ImageState
     ram: int
+    core: str
     cycles: Count
     instructions: Count
     epoch_ns: int
@@ -204,8 +205,9 @@ def load(vm: Callable[..., _Vm], path: str | os.PathLike[str], **options: Any) -
             state = from_state(_State, file.header)
             _check(state)
             made = vm(
-                profile=_profile(state.profile), cpus=len(state.vcpus), memory=state.ram, **options
-            )
+                profile=_profile(state.profile), cpus=len(state.vcpus), memory=state.ram,
+                core=state.core, **options,
+            )  # fmt: skip
             _restore(made, state, file)
         except (StateError, PagesError) as error:
             file.refuse(str(error))
@@ -238,6 +240,7 @@ def _capture(vm: Saved) -> dict[str, Any]:
         overrides=el2.overrides(),
         image=_ImageState(vm.image.path, vm.image.kind, vm.image.entry, image_digest(vm.image)),
         ram=vm.ram.size,
+        core=vm.engine.core,
         cycles=vm.clock.cycles,
         instructions=vm.engine.instructions,
         epoch_ns=vm.clock.epoch_ns,
@@ -313,6 +316,7 @@ def _check(state: _State) -> None:
     """What must agree in a state beyond the type of each value."""
     _demand(state.vcpus != (), "it has no vCPU")
     _demand(state.ram > 0 and state.ram % MIB == 0, "its memory is not in MiB")
+    _demand(state.core in CORES, "it has a core that does not exist")
     _demand(state.running < len(state.vcpus), "running is no vCPU")
     _demand(state.vcpus[state.running].registers is not None, "the running vCPU has no registers")
     _demand(len({vcpu.mpidr for vcpu in state.vcpus}) == len(state.vcpus), "two vCPUs are one")

@@ -17,6 +17,7 @@ from emu.boot import load_image
 from emu.bus import PL011, STOLEN_TIME, absent_device
 from emu.clock import Clock
 from emu.console import Console
+from emu.cpu import DEFAULT_CORE
 from emu.devices.pl011 import Pl011
 from emu.el2 import El2
 from emu.engine import Access, Engine, Stop
@@ -59,10 +60,10 @@ class Vm:
     """A guest image on a machine below one profile.
 
     `image` is an ELF, an arm64 Linux Image, or raw code with `load` (and `entry`). `memory` is
-    in bytes. `conduit` overrides what the device tree says about /psci; `dtb` replaces the
-    generated tree. `services` adds services of one's own, `modes` chooses rows of modes.py.
-    `native` chooses the engine's half. Without an image nothing is loaded and no vCPU runs:
-    that is the bare machine below kvm.py.
+    in bytes. `core` is whose identification registers it reads (cpu.py). `conduit` overrides what
+    the device tree says about /psci; `dtb` replaces the generated tree. `services` adds services
+    of one's own, `modes` chooses rows of modes.py. `native` chooses the engine's half. Without an
+    image nothing is loaded and no vCPU runs: that is the bare machine below kvm.py.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Vm:
         profile: str | Profile = "kvm-6.12",
         cpus: int = 1,
         memory: int = 64 * MIB,
+        core: str = DEFAULT_CORE,
         seed: int = 0,
         append: str = "",
         initrd: str | os.PathLike[str] | None = None,
@@ -95,7 +97,7 @@ class Vm:
         )
         self.console = console or Console()
         self.instruments = list(instruments)
-        self.engine = Engine(native=native)
+        self.engine = Engine(core=core, native=native)
         self.clock = Clock(self.engine.hooks)
         has_stolen_time = image is not None and "pvtime" in self.profile.services
         self.machine = Machine(cpus, self.clock, seed, stolen_time=has_stolen_time)
@@ -118,7 +120,7 @@ class Vm:
                 vcpu.admitted = False
         if image is not None:
             self._map()
-            extras = Extras(append, initrd, dtb, conduit)
+            extras = Extras(append, initrd, dtb, conduit, core)
             address = place(
                 self.image, self.ram, self.engine.write, self.profile, self.machine.mpidrs(), extras
             )

@@ -1,5 +1,6 @@
 """Unicorn's library, called directly: our numbers against its package's."""
 
+import ctypes
 import gc
 import weakref
 
@@ -65,6 +66,24 @@ def test_a_cpu_starts_as_el1_below_a_hypervisor():
     assert one.get("PSTATE") == arch.PSTATE_EL1H_MASKED
     assert one.get("SCTLR_EL1") == arch.SCTLR_EL1_RESET
     assert one.get("HCR_EL2") == arch.HCR_EL2_RUN
+
+
+@pytest.mark.parametrize(
+    ("core", "part"),
+    [("cortex-a53", 0xD03), ("cortex-a57", 0xD07), ("cortex-a72", 0xD08), ("max", 0x051)],
+)
+def test_a_core_has_the_part_number_of_its_reference_manual(core, part):
+    """MIDR_EL1.PartNum; `max` is QEMU's own, variant and part both its choice (qemu v5.0)."""
+    midr = arch.SysReg(3, 0, 0, 0, 0)
+    one = cpu.Cpu(core)
+    cell = cpu._CpReg(midr.crn, midr.crm, midr.op0, midr.op1, midr.op2, 0)
+    one.lib.uc_reg_read(one.handle, cpu.REG_CP_REG, ctypes.byref(cell))
+    assert cell.value >> 4 & 0xFFF == part
+
+
+def test_an_unknown_core_is_refused():
+    with pytest.raises(EngineError, match=r"no core 'cortex-m0'; there is cortex-a53, "):
+        cpu.Cpu("cortex-m0")
 
 
 def test_an_impossible_error_is_refused_in_unicorns_words():

@@ -49,10 +49,10 @@ def test_it_names_every_profile():
 
 
 def test_exit_statuses_are_those_of_the_runner():
-    from emu import runner
+    from emu import endings
 
     for status in (
-        runner.STATUS_USER, runner.STATUS_RESET, runner.STATUS_FAULT, runner.STATUS_IDLE,
-        runner.STATUS_SUSPEND, runner.STATUS_LIMIT, runner.STATUS_INTERRUPTED,
+        endings.STATUS_USER, endings.STATUS_RESET, endings.STATUS_FAULT, endings.STATUS_IDLE,
+        endings.STATUS_SUSPEND, endings.STATUS_LIMIT, endings.STATUS_INTERRUPTED,
     ):  # fmt: skip
         assert re.search(rf"^\| .*\b{status}\b.* \|", README, re.MULTILINE)

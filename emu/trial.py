@@ -1,0 +1,181 @@
+"""One guest in one world, and what came of it: the unit of matrices, mutants and tests.
+
+A `Setup` says everything a run depends on, so that it can be sent to another process, kept in a
+file and compared; an `Outcome` says everything that was seen. The same setup gives the same
+outcome on every host, but for `seconds`. Nothing a guest does leaves this module as an exception:
+it costs its own trial, as a fault, a limit or a flood. Only the user's mistakes are `EmuError`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from emu import exits
+from emu.describe import answer_text, call_text, subject
+from emu.discovery import Inspector, Verdict
+from emu.el2 import El2
+from emu.endings import STATUS_LIMIT, Ending, ending_of
+from emu.instrument import CallRecord, Instrument
+from emu.smccc import Ret
+from emu.trace import exit_detail
+from emu.vm import Vm
+
+MIB = 1 << 20
+STRETCH = 2_000_000
+"""Cycles between two looks at the clock of the host and at the console: a few milliseconds."""
+MAX_OUTPUT = 1 * MIB
+MAX_CALLS = 10_000
+"""How many calls an outcome keeps: a guest that polls for ever costs no memory."""
+
+
+class Setup(NamedTuple):
+    """A guest and its world. `services` are the switches of `--services`, `registers` those of
+    `--fw-reg`, `deny` ranges as (base, count); `seconds` and `cycles` limit the run. An empty
+    `conduit` is what the profile promises."""
+
+    image: str
+    profile: str = "kvm-6.12"
+    conduit: str = ""
+    cpus: int = 1
+    core: str = "cortex-a72"
+    services: tuple[tuple[str, bool], ...] = ()
+    registers: tuple[tuple[str, int], ...] = ()
+    deny: tuple[tuple[int, int], ...] = ()
+    memory: int = 64 * MIB
+    seed: int = 0
+    append: str = ""
+    initrd: str | None = None
+    dtb: str | None = None
+    seconds: float = 60.0
+    cycles: int | None = 1_000_000_000
+
+
+class CallLine(NamedTuple):
+    """A call as text, for people and for comparing runs; `cycles` is when it was answered."""
+
+    cycles: int
+    vcpu: int
+    by: str
+    call: str
+    result: str
+    why: str
+
+
+class Outcome(NamedTuple):
+    """What came of a trial. `total_calls` counts all, `calls` holds the first `MAX_CALLS`."""
+
+    ending: Ending
+    status: int
+    detail: str
+    console: str
+    calls: tuple[CallLine, ...]
+    verdicts: tuple[Verdict, ...]
+    total_calls: int
+    cycles: int
+    instructions: int
+    seconds: float
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the guest ended by its own will, with success and without breaking a rule."""
+        return self.status == 0 and not self.verdicts
+
+
+def failed(ending: Ending, status: int, detail: str, seconds: float = 0.0) -> Outcome:
+    """The outcome of a trial that has nothing to show."""
+    return Outcome(ending, status, detail, "", (), (), 0, 0, 0, seconds)
+
+
+class CallLog(Instrument):
+    """Keeps the calls of a run."""
+
+    def __init__(self) -> None:
+        self.records: list[CallRecord] = []
+        self.count = 0
+
+    def on_call(self, record: CallRecord) -> None:
+        self.count += 1
+        if self.count <= MAX_CALLS:
+            self.records.append(record)
+
+
+def by_text(record: CallRecord) -> str:
+    """The conduit, with the immediate where there is one."""
+    call = record.call
+    return str(call.conduit) if call.imm == 0 else f"{call.conduit}#{call.imm:x}"
+
+
+def call_lines(records: Iterable[CallRecord], el2: El2) -> tuple[CallLine, ...]:
+    """Records as text."""
+    lines = []
+    for record in records:
+        what = subject(record.call.fid, el2)
+        lines.append(
+            CallLine(
+                record.cycles, record.call.vcpu, by_text(record), call_text(record.call, what),
+                answer_text(record.answer, what), record.why,
+            )
+        )  # fmt: skip
+    return tuple(lines)
+
+
+def build(setup: Setup, **options: Any) -> Vm:
+    """The machine of a setup; EmuError where there can be none."""
+    vm = Vm(
+        setup.image, profile=setup.profile, cpus=setup.cpus, core=setup.core,
+        memory=setup.memory, seed=setup.seed, append=setup.append, initrd=setup.initrd,
+        dtb=setup.dtb, conduit=setup.conduit or None, **options,
+    )  # fmt: skip
+    for name, on in setup.services:
+        vm.el2.switch_feature(name, on=on)
+    for name, value in setup.registers:
+        vm.el2.set_register(name, value)
+    for base, count in setup.deny:
+        vm.el2.add_filter(base, count, "deny")
+    return vm
+
+
+def attempt(setup: Setup, **options: Any) -> Outcome:
+    """Run a setup to its end; EmuError where it cannot be started."""
+    started = time.perf_counter()
+    vm = build(setup, **options)
+    log, inspector = CallLog(), Inspector(vm)
+    vm.instruments += (log, inspector)
+    exit, flooded = run_within(vm, setup.seconds, setup.cycles)
+    ending, status = (Ending.FLOOD, STATUS_LIMIT) if flooded else ending_of(exit)
+    stats = vm.stats()
+    return Outcome(
+        ending=ending,
+        status=status,
+        detail=f"more than {MAX_OUTPUT >> 20} MiB of output" if flooded else exit_detail(exit),
+        console=vm.console.text(MAX_OUTPUT),
+        calls=call_lines(log.records, vm.el2),
+        verdicts=inspector.verdicts(),
+        total_calls=log.count,
+        cycles=stats.cycles,
+        instructions=stats.instructions,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def run_within(vm: Vm, seconds: float, cycles: int | None) -> tuple[exits.Exit, bool]:
+    """Run to an end or a limit; the exit, and whether it was stopped for printing too much.
+
+    A call that is forwarded to nobody is answered NOT_SUPPORTED.
+    """
+    ends = time.monotonic() + seconds
+    while True:
+        left = STRETCH if cycles is None else min(STRETCH, cycles - vm.clock.cycles)
+        exit = vm.run(max(left, 0))
+        if isinstance(exit, exits.Hypercall):
+            exit.ret = Ret.not_supported()
+        elif not isinstance(exit, exits.Deadline):
+            return exit, False
+        elif vm.console.printed > MAX_OUTPUT:
+            return exit, True
+        elif cycles is not None and vm.clock.cycles >= cycles:
+            return exit, False
+        if time.monotonic() >= ends:
+            return exit, False
