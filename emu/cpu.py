@@ -27,6 +27,7 @@ ARCH_ARM64, MODE_ARM = 2, 0
 PROT_READ, PROT_WRITE, PROT_ALL = 1, 2, 7
 MEM_WRITE_UNMAPPED, MEM_FETCH_UNMAPPED = 20, 21
 HOOK_INTR, HOOK_INSN, HOOK_BLOCK = 1 << 0, 1 << 1, 1 << 3
+HOOK_CODE, HOOK_MEM_READ = 1 << 2, 1 << 10
 HOOK_MEM_UNMAPPED = 0b111 << 4
 INS_MRS = 1
 CTL_WRITE = 1 << 30
@@ -93,6 +94,11 @@ MRS_CALLBACK = ctypes.CFUNCTYPE(
 UNMAPPED_CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_bool, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_int,
     ctypes.c_int64, ctypes.c_void_p,
+)  # fmt: skip
+CODE_CALLBACK = BLOCK_CALLBACK
+MEMORY_CALLBACK = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int64,
+    ctypes.c_void_p,
 )  # fmt: skip
 READ_CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_void_p
@@ -355,15 +361,23 @@ class Cpu:
 
     # -- running ----------------------------------------------------------------------------
 
-    def hook(self, kind: int, callback: Any, *extra: Any) -> None:
-        """Register a hook for all addresses."""
+    def hook(
+        self, kind: int, callback: Any, *extra: Any, begin: int = 1, end: int = 0
+    ) -> int:
+        """Register a hook for the addresses from `begin` to `end`, or for all; its handle."""
         self._keep.append(callback)
         handle = ctypes.c_size_t()
         self.require(
             self.lib.uc_hook_add(
-                self.handle, ctypes.byref(handle), kind, code_address(callback), None, 1, 0, *extra
+                self.handle, ctypes.byref(handle), kind, code_address(callback), None,
+                ctypes.c_uint64(begin), ctypes.c_uint64(end), *extra,
             )
         )  # fmt: skip
+        return handle.value
+
+    def unhook(self, handle: int) -> None:
+        """Take a hook away; code translated while it was there stays slow and correct."""
+        self.require(self.lib.uc_hook_del(self.handle, ctypes.c_size_t(handle)))
 
     def start(self, pc: int, until: int) -> int:
         """Run; returns a uc_err."""

@@ -294,3 +294,30 @@ def _after_name(block: bytes, at: int) -> int:
     if end < 0:
         raise BootError("the device tree holds a name without an end; compile it again")
     return (end + 4) & ~3
+
+
+@functools.lru_cache(maxsize=32)
+def find_property(data: bytes, node: str, name: str) -> tuple[int, bytes] | None:
+    """Offset in the blob and value of a property of a node below the root; None without it.
+
+    For a blob that `check_dtb` has passed, or that was generated here.
+    """
+    _, _, off_struct, off_strings, *_ = _HEADER.unpack_from(data)
+    tokens, path = data[off_struct:], list[str]()
+    at = 0
+    while True:
+        token, at = _token(tokens, at), at + 4
+        if token == _BEGIN_NODE:
+            end = _after_name(tokens, at)
+            path.append(tokens[at:end].split(b"\0")[0].decode("ascii", "replace"))
+            at = end
+        elif token == _END_NODE:
+            path.pop()
+        elif token == _PROP:
+            size, where = _token(tokens, at), off_strings + _token(tokens, at + 4)
+            found = data[where : data.index(b"\0", where)].decode("ascii", "replace")
+            if path[1:] == [node] and found == name:
+                return off_struct + at + 8, tokens[at + 8 : at + 8 + size]
+            at = -(-(at + 8 + size) // 4) * 4
+        elif token == _END:
+            return None

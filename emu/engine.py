@@ -17,7 +17,7 @@ import enum
 import mmap
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from emu import arch
@@ -25,10 +25,14 @@ from emu.bus import Device
 from emu.calibrate import calibrate
 from emu.clock import COUNTER_HZ, CYCLES_PER_TICK
 from emu.cpu import (
+    CODE_CALLBACK,
     DEFAULT_CORE,
+    HOOK_CODE,
+    HOOK_MEM_READ,
     HOOK_MEM_UNMAPPED,
     MEM_FETCH_UNMAPPED,
     MEM_WRITE_UNMAPPED,
+    MEMORY_CALLBACK,
     UNMAPPED_CALLBACK,
     X_REGISTERS,
     Context,
@@ -93,6 +97,10 @@ class Access(NamedTuple):
     @property
     def is_fetch(self) -> bool:
         return self.kind == MEM_FETCH_UNMAPPED
+
+
+Listener = Callable[[int, int], None]
+"""Hears of an access or an instruction: (address, size)."""
 
 
 class Traps(Protocol):
@@ -162,7 +170,7 @@ class Engine:
         self._left = False
         self.storm = StormWatch()
         self._failures: list[BaseException] = []
-        self._translated = False
+        self._translated = self._stale = False
         self._traps: Traps | None = None
         self._ram: list[tuple[int, int, mmap.mmap, Any]] = []
         self._unmapped: list[Access] = []
@@ -350,6 +358,53 @@ class Engine:
 
     # -- running ----------------------------------------------------------------------------
 
+    def watch_reads(self, begin: int, end: int, listener: Listener) -> int:
+        """Call `listener(address, size)` for loads from these physical addresses; a handle.
+
+        All loads become slower while there is one. An error it raises comes out of `run()`.
+        """
+        seen = self._guarded(listener)
+
+        def on_read(_uc: int, _kind: int, address: int, size: int, _value: int, _user: int) -> None:
+            seen(address, size)
+
+        return self._hook(HOOK_MEM_READ, MEMORY_CALLBACK(on_read), begin, end)
+
+    def watch_code(self, begin: int, end: int, listener: Listener) -> int:
+        """Call `listener(address, size)` before each instruction at these virtual addresses."""
+        seen = self._guarded(listener)
+
+        def on_code(_uc: int, address: int, size: int, _user: int) -> None:
+            seen(address, size)
+
+        return self._hook(HOOK_CODE, CODE_CALLBACK(on_code), begin, end)
+
+    def unwatch(self, handle: int) -> None:
+        """End a watch."""
+        self.cpu.unhook(handle)
+
+    def _hook(self, kind: int, callback: Any, begin: int, end: int) -> int:
+        """What is translated already knows nothing of a new hook; code is, between two runs."""
+        if self._translated:
+            self._stale = True
+            if self.running:
+                self.hooks.stop()
+        return self.cpu.hook(kind, callback, begin=begin, end=end)
+
+    def _guarded(self, listener: Listener) -> Listener:
+        """A listener whose error is kept for the end of the run."""
+        failures, hooks = self._failures, weakref.ref(self.hooks)
+
+        def heard(address: int, size: int) -> None:
+            try:
+                listener(address, size)
+            except BaseException as failure:
+                failures.append(failure)
+                if running := hooks():
+                    running.deadline = 0
+
+        return heard
+
     def run(self, until: int, traps: Traps) -> Stop:
         """Run the vCPU whose registers are loaded until cycle `until`, or until told to stop.
 
@@ -359,6 +414,9 @@ class Engine:
             raise EngineError("this engine is running: return from the handler first")
         self._traps, self.fault, self._left = traps, "", False
         self.hooks.deadline = until
+        if self._stale:
+            self.cpu.forget_code()
+            self._stale = False
         self._translated = True
         try:
             while True:

@@ -152,7 +152,7 @@ def attempt(setup: Setup, **options: Any) -> Outcome:
         detail=f"more than {MAX_OUTPUT >> 20} MiB of output" if flooded else exit_detail(exit),
         console=vm.console.text(MAX_OUTPUT),
         calls=call_lines(log.records, vm.el2),
-        verdicts=inspector.verdicts(),
+        verdicts=inspector.verdicts(ending),
         total_calls=log.count,
         cycles=stats.cycles,
         instructions=stats.instructions,

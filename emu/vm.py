@@ -113,6 +113,8 @@ class Vm:
         self._last_call: Call | None = None
         self._last_exception: Taken | None = None
         self._earlier_exception: Taken | None = None
+        self.dtb_address: int | None = None
+        """Where the device tree was put; None where that is not known."""
         self.takes_mmio = False
         """Whether an access nobody claims is an exit for the caller, as KVM makes it."""
         if self.profile.modes["cpu_on.policy"] != "allow":
@@ -124,6 +126,7 @@ class Vm:
             address = place(
                 self.image, self.ram, self.engine.write, self.profile, self.machine.mpidrs(), extras
             )
+            self.dtb_address = address
             self._start_boot_cpu(address)
 
     def __enter__(self) -> Vm:

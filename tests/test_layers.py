@@ -20,6 +20,7 @@ LAYERS = [
     "routing boot engine",
     "el2",
     "machine describe kvm_abi loader",
+    "rules",
     "snapshot",
     "vm explain report trace discovery",
     "trial kvm_vcpu",
