@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 
 class Device(Protocol):
@@ -11,6 +11,23 @@ class Device(Protocol):
     def read(self, offset: int, width: int) -> int: ...
 
     def write(self, offset: int, width: int, value: int) -> None: ...
+
+
+@runtime_checkable
+class StreamDevice(Device, Protocol):
+    """A device that bytes are written to one by one: the engine may gather them.
+
+    `DATA` is the register they go to, `STATUS` the one that is read before each.
+    """
+
+    STATUS: ClassVar[int]
+    DATA: ClassVar[int]
+
+    def fixed_status(self) -> int | None:
+        """What STATUS reads as until the run ends; None where that may change."""
+
+    def write_bytes(self, data: bytes) -> None:
+        """Take bytes written to DATA, in order."""
 
 
 class Place(NamedTuple):

@@ -124,8 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hvcemu {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
-        _add_run, _add_call, _add_explain, _add_profiles, _add_diff, _add_migrate, _add_doctor
-    ):
+        _add_run, _add_call, _add_explain, _add_profiles, _add_diff, _add_migrate, _add_rules,
+        _add_mutate, _add_doctor,
+    ):  # fmt: skip
         add(subparsers)
     return parser
 
@@ -172,6 +173,23 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=number, default=0, metavar="N", help="of the entropy (0)")
 
 
+def _add_machine(parser: argparse.ArgumentParser) -> Any:
+    """Options of the machine that `run` and `mutate` share."""
+    group = parser.add_argument_group("machine")
+    group.add_argument("--cpus", type=int, default=1, metavar="N", help="vCPUs (1)")
+    group.add_argument("--mem", type=size, default=64 << 20, metavar="SIZE", help="RAM (64M)")
+    group.add_argument(
+        "--core", choices=CORES, default=DEFAULT_CORE, help=f"which CPU it is ({DEFAULT_CORE})"
+    )
+    group.add_argument("--append", default="", metavar="TEXT", help="kernel command line")
+    group.add_argument("--initrd", metavar="FILE", help="initial RAM disk")
+    group.add_argument("--dtb", metavar="FILE", help="a device tree instead of the generated one")
+    group.add_argument(
+        "--conduit", choices=[str(c) for c in Conduit], help="what the device tree says of /psci"
+    )
+    return group
+
+
 def _add_run(subparsers: Any) -> None:
     parser = _command(
         subparsers, "run", commands.run, "run a guest image",
@@ -189,20 +207,9 @@ def _add_run(subparsers: Any) -> None:
         "image", metavar="IMAGE", nargs="?",
         help="ELF, arm64 Linux Image, raw code, or a bundled guest's name",
     )
-    group = parser.add_argument_group("machine")
-    group.add_argument("--cpus", type=int, default=1, metavar="N", help="vCPUs (1)")
-    group.add_argument("--mem", type=size, default=64 << 20, metavar="SIZE", help="RAM (64M)")
-    group.add_argument(
-        "--core", choices=CORES, default=DEFAULT_CORE, help=f"which CPU it is ({DEFAULT_CORE})"
-    )
+    group = _add_machine(parser)
     group.add_argument("--load", type=number, metavar="ADDRESS", help="where raw code goes")
     group.add_argument("--entry", type=number, metavar="ADDRESS", help="where it starts (--load)")
-    group.add_argument("--append", default="", metavar="TEXT", help="kernel command line")
-    group.add_argument("--initrd", metavar="FILE", help="initial RAM disk")
-    group.add_argument("--dtb", metavar="FILE", help="a device tree instead of the generated one")
-    group.add_argument(
-        "--conduit", choices=[str(c) for c in Conduit], help="what the device tree says of /psci"
-    )
     _add_policy(parser)
     group = parser.add_argument_group("watching and stopping")
     group.add_argument(
@@ -210,6 +217,11 @@ def _add_run(subparsers: Any) -> None:
         help="calls, exceptions, or both with a comma; one line each on standard error",
     )
     group.add_argument("--trace-file", metavar="FILE", help="the same as JSON lines (emu/trace.py)")
+    group.add_argument(
+        "--check", action="store_true",
+        help="say which rules of discovery the guest breaks (`hvcemu rules`); then a run that "
+        "would end with 0 ends with 1",
+    )
     group.add_argument("--timeout", type=seconds, metavar="SECONDS", help="stop after this time")
     group.add_argument("--max-cycles", type=positive, metavar="N", help="stop at this cycle")
     group.add_argument("--quiet", action="store_true", help="no status line, no closing line")
@@ -306,6 +318,59 @@ def _add_migrate(subparsers: Any) -> None:
     )
     parser.add_argument("--cpus", type=int, default=1, metavar="N", help="vCPUs (1)")
     parser.add_argument("--mem", type=size, default=64 << 20, metavar="SIZE", help="RAM (64M)")
+
+
+def _add_rules(subparsers: Any) -> None:
+    parser = _command(
+        subparsers, "rules", _testing("rules"),
+        "list the rules of discovery, or explain some of them",
+        "hvcemu rules", "hvcemu rules conduit-unknown", "hvcemu rules --json",
+    )
+    parser.add_argument("name", nargs="*", metavar="NAME", help="a rule")
+    parser.add_argument("--json", action="store_true", help="print one JSON list")
+
+
+def _add_mutate(subparsers: Any) -> None:
+    parser = _command(
+        subparsers, "mutate", _testing("mutate"),
+        "give a guest wrong answers, one in each run, and see how it takes them",
+        "hvcemu mutate smccc_discover",
+        "hvcemu mutate probe_blind --profile kvm-6.1 --json",
+        "hvcemu mutate guest.elf --budget 1000 --seed 7 --out guest.mutants",
+        "",
+        "with --out an interrupted campaign goes on where it was",
+        "exit status: 0 no survivors and no rule broken; 1 otherwise; 2 your mistake",
+    )
+    parser.add_argument("image", metavar="IMAGE", help="a guest, as `run` takes it")
+    _add_machine(parser)
+    _add_policy(parser)
+    group = parser.add_argument_group("the campaign")
+    group.add_argument(
+        "--budget", type=positive, metavar="N",
+        help="run so many mutants: a choice, or more (all systematic ones)",
+    )
+    group.add_argument("--jobs", type=positive, metavar="N", help="processes (all processors)")
+    group.add_argument("--out", metavar="FILE", help="keep results as JSON lines, and go on there")
+    group.add_argument(
+        "--timeout", type=seconds, metavar="SECONDS", help="host time a mutant may take (60)"
+    )
+    group.add_argument(
+        "--max-cycles", type=positive, metavar="N",
+        help="cycle at which a mutant hangs (four times the guest's own and 20 million)",
+    )
+    group.add_argument("--json", action="store_true", help="print one JSON object")
+    group.add_argument("--quiet", action="store_true", help="no progress, no list of survivors")
+
+
+def _testing(name: str) -> Callable[[Any], int]:
+    """A command of testing.py, which is loaded when it is used."""
+
+    def command(options: Any) -> int:
+        from emu import testing
+
+        return int(getattr(testing, name)(options))
+
+    return command
 
 
 def _add_doctor(subparsers: Any) -> None:

@@ -19,6 +19,7 @@ from emu.smccc import Call, Conduit, FunctionId
 if TYPE_CHECKING:
     from emu.console import Console
     from emu.el2 import El2
+    from emu.endings import Ending
     from emu.vm import Vm
 
 
@@ -47,15 +48,35 @@ def run(options: Any) -> int:
     vm = Vm.load(saved, console=console) if saved else _new_vm(options, console)
     say = report_to(sys.stderr, status)
     close = _attach_traces(vm, options, say)
+    check = _attach_check(vm) if options.check else None
     limits = Limits(options.timeout, options.max_cycles)
     saving = Saving(options.save, options.save_at) if options.save else None
     # A file may name a function; only the command line may have it run.
     targets = frozenset(target for *_, target in options.forward) if options.restore else None
     quiet_or_say = (lambda _: None) if options.quiet else say
+    runner = Runner(vm, limits, quiet_or_say, status, source, saving, targets)
     try:
-        return Runner(vm, limits, quiet_or_say, status, source, saving, targets).run()
+        status_code = runner.run()
     finally:
         close()
+    return check(runner.ending, status_code, say) if check else status_code
+
+
+def _attach_check(vm: Vm) -> Callable[[Ending, int, Callable[[str], None]], int]:
+    """Watch for broken rules; returns what reports them and gives the exit status."""
+    from emu.discovery import Inspector
+    from emu.testing import verdict_lines, verdict_summary
+
+    inspector = Inspector(vm)
+    vm.instruments.append(inspector)
+
+    def report(ending: Ending, status: int, say: Callable[[str], None]) -> int:
+        verdicts = inspector.verdicts(ending)
+        for line in (*verdict_lines(verdicts), verdict_summary(verdicts)):
+            say(line)
+        return status or int(bool(verdicts))
+
+    return report
 
 
 def _check_run(options: Any) -> None:
@@ -189,7 +210,7 @@ def call(options: Any) -> int:
         return 0
     answer = el2.answer(made)
     route = el2.route(made.x[0], made.conduit, made.imm)
-    _print_json(
+    print_json(
         {
             "profile": el2.profile.name,
             "fid": str(made.fid),
@@ -214,7 +235,7 @@ def explain(options: Any) -> int:
     fid = FunctionId(options.id)
     what, parts, rows = subject(fid), fields(fid), verdicts(fid)
     if options.json:
-        _print_json(
+        print_json(
             {
                 "fid": str(fid),
                 "name": what.name,
@@ -233,10 +254,10 @@ def explain(options: Any) -> int:
     if what.source:
         print(f"  source: {what.source}")
     print()
-    _print_table(("bits", "field", "value", "meaning"), parts)
+    print_table(("bits", "field", "value", "meaning"), parts)
     print("\nwith all arguments zero:")
     shown = [(r.profile, r.hvc, r.smc, r.why) for r in rows]
-    _print_table(("profile", "by HVC", "by SMC", "because"), shown)
+    print_table(("profile", "by HVC", "by SMC", "because"), shown)
     return 0
 
 
@@ -246,9 +267,9 @@ def profiles(options: Any) -> int:
 
     rows = summaries()
     if options.json:
-        _print_json([row._asdict() for row in rows])
+        print_json([row._asdict() for row in rows])
         return 0
-    _print_table(("profile", "what it is", "PSCI", "SMCCC", "services", "conduits"), rows)
+    print_table(("profile", "what it is", "PSCI", "SMCCC", "services", "conduits"), rows)
     return 0
 
 
@@ -259,9 +280,9 @@ def diff(options: Any) -> int:
     left, right = load_profile(options.left), load_profile(options.right)
     rows = differences(left, right)
     if options.json:
-        _print_json([row._asdict() for row in rows])
+        print_json([row._asdict() for row in rows])
     elif rows:
-        _print_table(("", left.name, right.name), rows)
+        print_table(("", left.name, right.name), rows)
     else:
         print(f"{left.name} and {right.name}: a guest cannot tell them apart")
     return 0
@@ -326,13 +347,13 @@ def _print_lines(lines: Iterable[str]) -> None:
         print(line)
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     import json  # only where it is asked for
 
     print(json.dumps(value, indent=2))
 
 
-def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Aligned columns: by rich on a terminal, plain and unwrapped in a pipe."""
     if not _wants_colour(sys.stdout):
         texts = [[str(cell) for cell in row] for row in (titles, *rows)]

@@ -141,6 +141,12 @@ class Console:
         if self._sink:
             self._sink(data)
 
+    @property
+    def silent(self) -> bool:
+        """Whether no input can ever come."""
+        typed = isinstance(self._source, Typed) and not self._source.unread()
+        return typed and self._next is None and not self._unread
+
     def has_input(self) -> bool:
         """Whether `read` would give a byte now."""
         if self._next is None:

@@ -212,6 +212,8 @@ class Cpu:
         self.handle = ctypes.c_void_p()
         self.require(self.lib.uc_open(ARCH_ARM64, MODE_ARM, ctypes.byref(self.handle)))
         self._keep: list[Any] = []
+        self._hooks: dict[int, Any] = {}
+        self._dead: list[Any] = []
         self._word = ctypes.c_uint64()
         self._numbers = (ctypes.c_int32 * len(X_REGISTERS))(*X_REGISTERS)
         self._values = (ctypes.c_uint64 * len(X_REGISTERS))()
@@ -336,10 +338,13 @@ class Cpu:
             WRITE_CALLBACK(lambda _uc, offset, width, value, _user: write(offset, width, value)),
         )
         self._keep.append(callbacks)
-        addresses = [code_address(callback) for callback in callbacks]
-        self.require(
-            self.lib.uc_mmio_map(self.handle, base, size, addresses[0], None, addresses[1], None)
-        )
+        reader, writer = (code_address(callback) for callback in callbacks)
+        self.map_registers(base, size, (reader, writer, None))
+
+    def map_registers(self, base: int, size: int, places: tuple[Any, Any, Any]) -> None:
+        """The same with C functions and what they are given last."""
+        read, write, user = places
+        self.require(self.lib.uc_mmio_map(self.handle, base, size, read, user, write, user))
 
     def forget_code(self) -> None:
         """Drop all translated code.
@@ -365,7 +370,6 @@ class Cpu:
         self, kind: int, callback: Any, *extra: Any, begin: int = 1, end: int = 0
     ) -> int:
         """Register a hook for the addresses from `begin` to `end`, or for all; its handle."""
-        self._keep.append(callback)
         handle = ctypes.c_size_t()
         self.require(
             self.lib.uc_hook_add(
@@ -373,11 +377,17 @@ class Cpu:
                 ctypes.c_uint64(begin), ctypes.c_uint64(end), *extra,
             )
         )  # fmt: skip
+        self._hooks[handle.value] = callback
         return handle.value
 
     def unhook(self, handle: int) -> None:
         """Take a hook away; code translated while it was there stays slow and correct."""
         self.require(self.lib.uc_hook_del(self.handle, ctypes.c_size_t(handle)))
+        self._dead.append(self._hooks.pop(handle))  # it may be the one that is being called
+
+    def bury(self) -> None:
+        """Free the callbacks of hooks taken away: none of them is being called any more."""
+        self._dead.clear()
 
     def start(self, pc: int, until: int) -> int:
         """Run; returns a uc_err."""

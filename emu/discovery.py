@@ -105,10 +105,12 @@ CRASH = declare(
     "no TRNG, hence no driver, and its pointer is used all the same",
     "treat every refusal as an answer: say so, and do without",
 )
-SPIN_LIMIT = 100
+SPIN_LIMIT = 1000
 """Our choice: refusals in a row that are no longer retries."""
 NO_ENTROPY = -3
 """DEN0098."""
+MAX_JUDGED = 1000
+"""Our choice: how many forms of calls are kept, for a guest that makes ever new ones."""
 NEAR = 4096
 """How far from an error code an address may lie to have been made of it: a structure's size."""
 TRNG_RND = (0x8400_0053, 0xC400_0053)
@@ -151,6 +153,8 @@ class _Memory:
     """What the inspector remembers besides the facts."""
 
     facts: Facts
+    judged: set[tuple[tuple[int, ...], str, int]] = field(default_factory=set)
+    """Calls in every form that was held against the rules since something was learnt."""
     found: dict[tuple[str, int, str], Verdict] = field(default_factory=dict)
     undefined: dict[int, CallRecord] = field(default_factory=dict)
     blind: CallRecord | None = None
@@ -171,6 +175,22 @@ class Inspector(Instrument):
         self._m = _Memory(_facts(vm))
         if self._m.facts.method:
             self._watch_method()
+
+    def again(self, vm: Watched) -> Inspector:
+        """Another, for a machine put back to before its first call: it knows what this one knew.
+
+        A method that was read stays read; what is not yet known is watched for again.
+        """
+        other = Inspector.__new__(Inspector)
+        other._vm, other._m = vm, _Memory(self._m.facts.copy())
+        if not other._m.facts.read_method:
+            other._watch_method()
+        return other
+
+    @property
+    def died(self) -> bool:
+        """Whether the guest made no further call after an exception."""
+        return self._m.died
 
     # -- what is watched in memory ----------------------------------------------------------------
 
@@ -195,8 +215,12 @@ class Inspector(Instrument):
         memory, call = self._m, record.call
         if memory.last is None:
             self._first(record)
-        for rule, text in broken(memory.facts, call):
-            self._add(rule, record, text)
+        # A guest that polls makes the same call a million times: it is judged once.
+        form = (call.x[:4], call.conduit, call.imm)
+        if form not in memory.judged:
+            memory.judged.add(form)
+            for rule, text in broken(memory.facts, call):
+                self._add(rule, record, text)
         self._argument(record)
         self._after_off(record)
         memory.last = record
@@ -204,7 +228,8 @@ class Inspector(Instrument):
         if record.answer is UNDEF:
             self._undefined(record)
         self._answered(record)
-        memory.facts.learn(call, record.answer)
+        if memory.facts.learn(call, record.answer) or len(memory.judged) > MAX_JUDGED:
+            memory.judged.clear()
 
     def on_exception(self, record: ExceptionRecord) -> None:
         """Look whether an exception comes of an answer."""
@@ -253,7 +278,7 @@ class Inspector(Instrument):
 
     def _argument(self, record: CallRecord) -> None:
         refusal = self._m.refusals.get(record.call.vcpu)
-        if refusal is None:
+        if refusal is None or not {refusal.x0, refusal.x0 & MASK32} & set(record.call.x[1:]):
             return
         for name, value in _arguments(record.call):
             if value in (refusal.x0, refusal.x0 & MASK32):

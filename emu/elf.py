@@ -32,6 +32,7 @@ _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")  # Elf64_Ehdr, gABI chapter 4
 _PHDR = struct.Struct("<IIQQQQQQ")  # Elf64_Phdr, gABI chapter 5
 _EM_AARCH64 = 183  # aaelf64 "ELF Header"
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3  # gABI chapter 5
+_PF_X = 1  # gABI chapter 5, p_flags
 _ET_EXEC, _ET_DYN = 2, 3  # gABI chapter 4
 _NOT_PROGRAMS = {0: "an ELF without a type", 1: "an object file (.o)", 4: "a core dump"}
 _MACHINES = {  # gABI chapter 4, e_machine: those that people are likely to have at hand
@@ -106,7 +107,9 @@ def _elf_headers(data: bytes, wish: Wish) -> tuple[int, int, list[_Phdr]]:
 def _segments(data: bytes, loads: list[_Phdr], wish: Wish) -> tuple[Segment, ...]:
     """The loadable segments at their p_paddr; the layout is checked before any byte is copied."""
     loads = sorted(loads, key=lambda header: header.paddr)
-    laid = check_layout([Segment(h.paddr, b"", h.memsz) for h in loads], wish)
+    laid = check_layout(
+        [Segment(h.paddr, b"", h.memsz, bool(h.flags & _PF_X)) for h in loads], wish
+    )
     return tuple(
         replace(segment, data=data[header.offset : header.offset + header.filesz])
         for segment, header in zip(laid, loads, strict=True)

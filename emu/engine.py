@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from emu import arch
-from emu.bus import Device
+from emu.bus import Device, StreamDevice
 from emu.calibrate import calibrate
 from emu.clock import COUNTER_HZ, CYCLES_PER_TICK
 from emu.cpu import (
@@ -171,6 +171,8 @@ class Engine:
         self.storm = StormWatch()
         self._failures: list[BaseException] = []
         self._translated = self._stale = False
+        self._watches: list[int] = []
+        self._streams: list[tuple[Any, StreamDevice]] = []
         self._traps: Traps | None = None
         self._ram: list[tuple[int, int, mmap.mmap, Any]] = []
         self._unmapped: list[Access] = []
@@ -248,6 +250,24 @@ class Engine:
         ctypes.c_uint64.from_address(place).value = NEVER
         self.cpu.restore(context)
 
+    def context_bytes(self, context: Context | None = None) -> bytes:
+        """The running vCPU's registers, or a saved one's, in Unicorn's own form."""
+        if context is None:
+            self.save(self._scratch)
+            context = self._scratch
+        return ctypes.string_at(context.address, self.layout.size)
+
+    def set_context_bytes(self, data: bytes, context: Context | None = None) -> None:
+        """Bring back what `context_bytes` has given; exclusive monitor and all."""
+        place = context or self._scratch
+        ctypes.memmove(place.address, data, len(data))
+        if context is None:
+            self.cpu.restore(place)
+
+    def forget_code(self) -> None:
+        """Drop all translated code, before the next run."""
+        self._stale = self._translated
+
     def read_vcpu(self, context: Context | None = None) -> dict[str, int]:
         """All that a guest can change in a vCPU (cpu.py), of the running one or another.
 
@@ -318,7 +338,30 @@ class Engine:
             except BaseException as failure:
                 keep(failure)
 
-        self.cpu.map_device(base, size, read, write)
+        if not self.native or not isinstance(device, StreamDevice):
+            self.cpu.map_device(base, size, read, write)
+            return
+
+        def flush(data: bytes) -> None:
+            try:
+                device.write_bytes(data)
+            except BaseException as failure:
+                keep(failure)
+
+        stream = _native.Stream(read, write, flush, device.STATUS, device.DATA)
+        self._streams.append((stream, device))
+        self.cpu.map_registers(base, size, stream.places())
+
+    def hand_on(self) -> None:
+        """Give the devices what their fast halves have gathered."""
+        for stream, _ in self._streams:
+            stream.hand_on()
+
+    def _fix_status(self) -> None:
+        """Let the fast halves answer for a status register that cannot change during a run."""
+        for stream, device in self._streams:
+            status = device.fixed_status()
+            stream.known, stream.status = status is not None, status or 0
 
     def read(self, address: int, size: int) -> bytes:
         """Guest-physical RAM; raises IndexError outside it."""
@@ -381,7 +424,14 @@ class Engine:
 
     def unwatch(self, handle: int) -> None:
         """End a watch."""
-        self.cpu.unhook(handle)
+        if handle in self._watches:
+            self._watches.remove(handle)
+            self.cpu.unhook(handle)
+
+    def unwatch_all(self) -> None:
+        """End every watch."""
+        while self._watches:
+            self.unwatch(self._watches[-1])
 
     def _hook(self, kind: int, callback: Any, begin: int, end: int) -> int:
         """What is translated already knows nothing of a new hook; code is, between two runs."""
@@ -389,7 +439,8 @@ class Engine:
             self._stale = True
             if self.running:
                 self.hooks.stop()
-        return self.cpu.hook(kind, callback, begin=begin, end=end)
+        self._watches.append(self.cpu.hook(kind, callback, begin=begin, end=end))
+        return self._watches[-1]
 
     def _guarded(self, listener: Listener) -> Listener:
         """A listener whose error is kept for the end of the run."""
@@ -418,12 +469,14 @@ class Engine:
             self.cpu.forget_code()
             self._stale = False
         self._translated = True
+        self._fix_status()
         try:
             while True:
                 self._unmapped.clear()
                 error = self.hooks.start(
                     self.get("PC"), UNTIL, traps.hypercall, self._on_exception
                 )
+                self.hand_on()
                 if error:
                     self._on_error(error)
                 if self._failures:
@@ -439,6 +492,7 @@ class Engine:
         finally:
             self._traps = None
             self._failures.clear()
+            self.cpu.bury()
 
     def stop(self) -> None:
         """From inside a hook: come back before the next instruction."""
@@ -459,6 +513,7 @@ class Engine:
 
     def _on_exception(self, intno: int) -> None:
         """An exception Unicorn reports: serve semihosting, or enter EL1."""
+        self.hand_on()
         pc = self.get("PC")
         if intno == INTR_UNDEFINED and self._serve_semihosting(pc):
             return

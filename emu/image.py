@@ -33,6 +33,7 @@ class Segment:
     address: int
     data: bytes = field(repr=False)
     size: int
+    executable: bool = False
 
     @property
     def end(self) -> int:

@@ -75,13 +75,20 @@ class Facts:
     uid: str | None = None
     vendor_features: int | None = None
 
-    def learn(self, call: Call, answer: object) -> None:
-        """Take in one answer."""
-        if str(call.conduit) not in self.conduits and answer is not UNDEF:
-            self.conduits.append(str(call.conduit))
-        if not isinstance(answer, Ret) or not answer:
-            return
-        fid, x0 = int(call.fid), signed(answer.x0)
+    def learn(self, call: Call, answer: object) -> bool:
+        """Take in one answer; whether it may have changed anything."""
+        conduit = str(call.conduit)
+        new = conduit not in self.conduits and answer is not UNDEF
+        if new:
+            self.conduits.append(conduit)
+        fid = int(call.fid)
+        if fid not in _TELLING or not isinstance(answer, Ret) or not answer:
+            return new
+        self._take(fid, call, answer)
+        return True
+
+    def _take(self, fid: int, call: Call, answer: Ret) -> None:
+        x0 = signed(answer.x0)
         tables = {PSCI_FEATURES: self.psci, ARCH_FEATURES: self.arch,
                   PV_TIME_FEATURES: self.pv_time}
         if fid in tables:
@@ -115,6 +122,10 @@ _VERSIONS = {
     PSCI_VERSION: "psci_version", SMCCC_VERSION: "smccc_version", TRNG_VERSION: "trng_version",
     RSI_VERSION: "rsi_version",
 }  # fmt: skip
+
+_TELLING = frozenset(
+    (*_VERSIONS, PSCI_FEATURES, ARCH_FEATURES, PV_TIME_FEATURES, VENDOR_UID, KVM_FEATURES)
+)
 
 Check = Callable[[Facts, Call], str | None]
 
@@ -381,7 +392,8 @@ def cpu_on_entry(facts: Facts, call: Call) -> str | None:
     "PSCI_VERSION ≥ 1.0, then PSCI_FEATURES(SMCCC_VERSION) ≠ -1, then SMCCC_VERSION",
 )
 def smccc_version(facts: Facts, call: Call) -> str | None:
-    if call.fid != SMCCC_VERSION or _announced(facts.psci, SMCCC_VERSION):
+    # Any answer but -1 announces it: Hafnium answers with a version, and Linux takes it so.
+    if call.fid != SMCCC_VERSION or facts.psci.get(SMCCC_VERSION, -1) != -1:
         return None
     return f"SMCCC_VERSION, which {_asked_text(facts.psci, SMCCC_VERSION, 'PSCI_FEATURES')}"
 

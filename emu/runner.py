@@ -19,7 +19,7 @@ from typing import Any
 
 from emu import exits
 from emu.console import Descriptor
-from emu.endings import STATUS_INTERRUPTED, ending_of
+from emu.endings import STATUS_INTERRUPTED, Ending, ending_of
 from emu.errors import EmuError
 from emu.smccc import Call, Ret
 from emu.vm import Vm
@@ -95,6 +95,8 @@ class Runner:
     saving: Saving | None = None
     targets: frozenset[str] | None = None
     interrupted: bool = field(default=False, init=False)
+    ending: Ending = field(default=Ending.LOST, init=False)
+    """How it ended, once it has."""
 
     def run(self) -> int:
         """Run to the end; returns the exit status."""
@@ -103,6 +105,7 @@ class Runner:
         with self._catch_interrupt():
             exit = self._run_until_over(started)
         self.status.clear()
+        self.ending, _ = ending_of(exit)
         status = self._conclude(exit, time.monotonic() - started)
         if self.saving and not self.saving.done:
             self._save_at_end(exit, self.saving)

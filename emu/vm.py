@@ -8,7 +8,7 @@ every host. A handled call is answered inside the trap; only what leaves the mac
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from emu import exits
@@ -32,7 +32,7 @@ from emu.policy import Action, Policy
 from emu.profile import Profile, load_profile
 from emu.routing import Route
 from emu.semihosting import Semihosting
-from emu.service import MpState, Service
+from emu.service import Answer, MpState, Service
 from emu.smccc import MASK32, MASK64, UNDEF, Call, Conduit, Ret, Undef
 from emu.symbols import Symbols
 
@@ -113,6 +113,8 @@ class Vm:
         self._last_call: Call | None = None
         self._last_exception: Taken | None = None
         self._earlier_exception: Taken | None = None
+        self.interposer: Callable[[Call, Callable[[Call], Answer]], Answer] | None = None
+        """Stands between the guest and EL2: given a call and who would answer it (faults.py)."""
         self.dtb_address: int | None = None
         """Where the device tree was put; None where that is not known."""
         self.takes_mmio = False
@@ -345,8 +347,10 @@ class Vm:
         call = Call(x, conduit, imm, self._vcpu.index)
         self._calls += 1
         self._last_call = call
-        answer = self.el2.answer(call)
+        interposer = self.interposer
+        answer = interposer(call, self.el2.answer) if interposer else self.el2.answer(call)
         if self.instruments:
+            self.engine.hand_on()
             self._watch(call, answer)
         if type(answer) is Ret:
             if self.machine.changed:

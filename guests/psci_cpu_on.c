@@ -145,8 +145,6 @@ static void refusals(void) {
     puts("CPU_ON of the caller: ALREADY_ON\n");
     expect_code("CPU_ON of MPIDR fe00000000", boot_cpu, cpu_on(0xFE00000000, 0),
                 PSCI_INVALID_PARAMETERS);
-    expect_code("CPU_ON with bit 31 set", boot_cpu, cpu_on(0x80000000 | my_mpidr(), 0),
-                PSCI_INVALID_PARAMETERS);
     puts("CPU_ON of an unknown MPIDR: INVALID_PARAMETERS\n");
 }
 

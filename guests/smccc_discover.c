@@ -16,17 +16,17 @@
 
 #define STATUS_NO_EL2 3
 
+/* For 32-bit calls: the upper half of x0 says nothing (DEN0028). */
 static void finding(const char *name, u64 value, const char *meaning) {
-    printf("%-34s 0x%08llx  %s\n", name, value, meaning);
+    printf("%-34s 0x%08x  %s\n", name, (u32)value, meaning);
 }
 
 static bool is_negative(u64 value) { return (s32)value < 0; }
 
 static const char *presence(u64 value) { return is_negative(value) ? "absent" : "present"; }
 
-static void version_line(const char *name, u64 value) {
-    printf("%-34s 0x%08llx  version %llu.%llu\n", name, value, value >> 16 & 0x7FFF,
-           value & 0xFFFF);
+static void version_line(const char *name, u32 value) {
+    printf("%-34s 0x%08x  version %u.%u\n", name, value, value >> 16 & 0x7FFF, value & 0xFFFF);
 }
 
 /* ---- PSCI, DEN0022 ---- */
@@ -35,7 +35,7 @@ static void migrate_info(void) {
     static const char *types[] = {"single-CPU trusted OS, can migrate",
                                   "single-CPU trusted OS, cannot migrate",
                                   "no trusted OS that is bound to a CPU"};
-    u64 type = firmware(PSCI_MIGRATE_INFO_TYPE).x0;
+    u32 type = (u32)firmware(PSCI_MIGRATE_INFO_TYPE).x0;
     finding("MIGRATE_INFO_TYPE", type, type < LENGTH(types) ? types[type] : "not implemented");
     if (type < 2)
         finding("MIGRATE_INFO_UP_CPU", firmware(PSCI_MIGRATE_INFO_UP_CPU_64).x0, "its CPU's MPIDR");
@@ -74,9 +74,9 @@ static u32 find_smccc_version(void) {
 
 static u64 arch_feature(const char *name, u32 fid, const char *const meanings[2]) {
     u64 answer = firmware(SMCCC_ARCH_FEATURES, fid).x0;
-    const char *meaning = is_negative(answer) ? "not implemented"
-                          : answer < 2        ? meanings[answer]
-                                              : "unknown answer";
+    const char *meaning = is_negative(answer)  ? "not implemented"
+                          : (u32)answer < 2    ? meanings[(u32)answer]
+                                               : "unknown answer";
     if (fid == SMCCC_ARCH_WORKAROUND_2 && (s32)answer == -2)
         meaning = "not required on any CPU";
     finding(name, answer, meaning);
@@ -177,7 +177,7 @@ static void vendor(void) {
 
 static void pv_time(void) {
     static const char *const meanings[] = {"present", "present"};
-    if (arch_feature("ARCH_FEATURES(PV_TIME_FEATURES)", PV_TIME_FEATURES, meanings) != 0)
+    if ((u32)arch_feature("ARCH_FEATURES(PV_TIME_FEATURES)", PV_TIME_FEATURES, meanings))
         return;
     u64 stolen = firmware(PV_TIME_FEATURES, PV_TIME_ST).x0;
     finding("PV_TIME_FEATURES(PV_TIME_ST)", stolen, presence(stolen));

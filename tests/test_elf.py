@@ -36,7 +36,7 @@ def word(image: Image, link_address: int) -> int:
 def test_fixed_elf(load):
     image = load(good())
     assert image.kind is ImageKind.ELF
-    assert (image.entry, image.segments) == (BASE, (Segment(BASE, TEXT, 0x100),))
+    assert (image.entry, image.segments) == (BASE, (Segment(BASE, TEXT, 0x100, True),))
     assert image.segments[0].end == BASE + 0x100
     assert len(image.symbols) == 0
 

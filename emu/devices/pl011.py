@@ -53,6 +53,8 @@ _PLAIN = {
 class Pl011:
     """The UART in front of a console."""
 
+    STATUS, DATA = FR, DR
+
     def __init__(self, console: Console, state: State | None = None) -> None:
         self.console = console
         self.state = state or State()
@@ -72,10 +74,18 @@ class Pl011:
             return IDENTIFICATION[(offset - ID_FIRST) // 4]
         return 0
 
+    def fixed_status(self) -> int | None:
+        """FR, where no input can come; None where it may change at any time."""
+        return FR_TXFE | FR_RXFE if self.console.silent else None
+
+    def write_bytes(self, data: bytes) -> None:
+        """Transmit."""
+        self.console.write(data)
+        self.state.ris |= INT_TX
+
     def write(self, offset: int, width: int, value: int) -> None:
         if offset == DR:
-            self.console.write(bytes((value & 0xFF,)))
-            self.state.ris |= INT_TX
+            self.write_bytes(bytes((value & 0xFF,)))
         elif offset == ICR:
             self.state.ris &= ~value
         elif offset in _PLAIN:

@@ -1,0 +1,171 @@
+"""The commands that judge guests: `rules`, `mutate`, and what `run --check` says."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from emu.commands import find_image, print_json, print_table
+from emu.discovery import RULES, Verdict
+from emu.errors import EmuError
+
+SHOWN = 40
+"""Survivors that are listed; --json has them all."""
+WIDTH = 78
+
+
+def rules(options: Any) -> int:
+    """`hvcemu rules`."""
+    if options.json:
+        print_json([RULES[name]._asdict() for name in _chosen(options.name)])
+        return 0
+    if not options.name:
+        print_table(("rule", "what it forbids"), [(r.name, r.title) for r in RULES.values()])
+        return 0
+    for name in _chosen(options.name):
+        rule = RULES[name]
+        print(f"{rule.name}: {rule.title}")
+        for label, text in (("source", rule.source), ("example", rule.example), ("fix", rule.fix)):
+            print(textwrap.fill(text, WIDTH, initial_indent=f"  {label:<9}",
+                                subsequent_indent=" " * 11))
+    return 0
+
+
+def _chosen(names: Sequence[str]) -> list[str]:
+    from difflib import get_close_matches
+
+    for name in names:
+        if name not in RULES:
+            near = " or ".join(get_close_matches(name, RULES))
+            hint = f"did you mean {near}?" if near else "`hvcemu rules` lists them"
+            raise EmuError(f"no rule {name}; {hint}")
+    return list(names) or list(RULES)
+
+
+def verdict_lines(verdicts: Iterable[Verdict]) -> Iterator[str]:
+    """Verdicts for people."""
+    for verdict in verdicts:
+        where = f" at {verdict.place}" if verdict.place else f" at {verdict.pc:#x}"
+        yield f"{verdict.rule}: {verdict.text}"
+        yield f"  vCPU {verdict.vcpu}{where}, cycle {verdict.cycles:,}"
+
+
+def verdict_summary(verdicts: Sequence[Verdict]) -> str:
+    """How many rules, and what to type next."""
+    broken = len({verdict.rule for verdict in verdicts})
+    if not broken:
+        return "no rule broken"
+    return f"{broken} rule{'s' * (broken > 1)} broken; `hvcemu rules NAME` explains each"
+
+
+def mutate(options: Any) -> int:
+    """`hvcemu mutate`."""
+    from emu.campaign import default_jobs, header, open_record, run_all
+    from emu.faults import choose, mutations
+    from emu.mutate import counts, prepare, score, survivors
+
+    setup = setup_of(options)
+    subject = prepare(setup, limit=options.max_cycles)
+    mutants = choose(mutations(subject.trace), options.budget, options.seed)
+    record = None
+    if options.out:
+        head = header(setup, options.seed, options.budget, options.max_cycles)
+        record = open_record(options.out, head)
+    done = record.done if record else {}
+    left = [mutation for mutation in mutants if str(mutation) not in done]
+    progress = Progress(sys.stderr, len(mutants), len(mutants) - len(left), quiet=options.quiet)
+    results = [done[str(mutation)] for mutation in mutants if str(mutation) in done]
+    jobs = options.jobs or default_jobs(len(left))
+    for result in run_all(subject, setup, left, jobs, options.max_cycles):
+        results.append(result)
+        if record:
+            record.append(result)
+        progress.step(len(survivors(results)) if progress.due else None)
+    progress.clear()
+    own = subject.reference.verdicts
+    lost = survivors(results)
+    if options.json:
+        print_json({
+            "image": setup.image, "profile": setup.profile, "score": round(score(results), 4),
+            "classes": dict(counts(results)), "verdicts": [v._asdict() for v in own],
+            "survivors": [result._asdict() for result in lost],
+        })  # fmt: skip
+    else:
+        _print_report(setup.image, setup.profile, results, own, options.quiet)
+    return 1 if lost or own else 0
+
+
+def _print_report(
+    image: str, profile: str, results: Sequence[Any], own: Sequence[Verdict], quiet: bool
+) -> None:
+    from emu.mutate import counts, score, survivors
+
+    if own:
+        print(f"without any fault, {verdict_summary(own)}:")
+        for line in verdict_lines(own):
+            print(f"  {line}")
+    classes = ", ".join(f"{number} {name}" for name, number in counts(results) if number)
+    print(f"{image} under {profile}: {len(results)} mutants: {classes}")
+    lost = survivors(results)
+    if lost and not quiet:
+        print()
+        rows = [(r.verdict, r.mutant, r.why) for r in lost[:SHOWN]]
+        print_table(("survivors", "mutant", "because"), rows)
+        if len(lost) > SHOWN:
+            print(f"… and {len(lost) - SHOWN} more; --json lists all")
+        print()
+    print(f"score {score(results):.1%}: mutants the guest shrugged off, did without, or reported")
+
+
+def setup_of(options: Any) -> Any:
+    """The `Setup` that options describe."""
+    from emu.trial import Setup
+
+    return Setup(
+        image=find_image(options.image), profile=options.profile, conduit=options.conduit or "",
+        cpus=options.cpus, core=options.core, services=tuple(options.services),
+        registers=tuple(options.fw_reg), deny=tuple(options.deny), memory=options.mem,
+        append=options.append, initrd=options.initrd, dtb=options.dtb,
+        seconds=options.timeout or 60.0,
+    )  # fmt: skip
+
+
+class Progress:
+    """A line on a terminal that says how far it is, and how long it will take."""
+
+    def __init__(self, stream: Any, total: int, done: int, *, quiet: bool) -> None:
+        self._stream, self._total, self._done, self._first = stream, total, done, done
+        self._enabled = stream.isatty() and not quiet
+        self._started = time.monotonic()
+        self._next = self._started + 1.0
+        self._shown = False
+
+    @property
+    def due(self) -> bool:
+        """Whether the line is about to be drawn."""
+        return self._enabled and time.monotonic() >= self._next
+
+    def step(self, bad: int | None) -> None:
+        """One more is done; `bad` so far, where it is known."""
+        self._done += 1
+        if not self.due:
+            return
+        now = time.monotonic()
+        self._next, self._shown = now + 0.2, True
+        rate = (self._done - self._first) / (now - self._started)
+        left = (self._total - self._done) / rate
+        self._stream.write(
+            f"\r\x1b[K\x1b[2m{self._done:,} of {self._total:,}  {rate:,.0f} /s  {left:.0f} s left"
+            + (f"  {bad} not coped with" if bad else "") + "  Ctrl-C stops\x1b[0m"
+        )
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Take it away."""
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._shown = False
