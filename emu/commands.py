@@ -64,14 +64,14 @@ def run(options: Any) -> int:
 
 def _attach_check(vm: Vm) -> Callable[[Ending, int, Callable[[str], None]], int]:
     """Watch for broken rules; returns what reports them and gives the exit status."""
-    from emu.discovery import Inspector
-    from emu.testing import verdict_lines, verdict_summary
+    from emu.report import verdict_lines, verdict_summary
+    from emu.trial import Judge
 
-    inspector = Inspector(vm)
-    vm.instruments.append(inspector)
+    judge = Judge(vm, follow=True)
+    vm.instruments += judge.instruments
 
     def report(ending: Ending, status: int, say: Callable[[str], None]) -> int:
-        verdicts = inspector.verdicts(ending)
+        verdicts = judge.verdicts(ending)
         for line in (*verdict_lines(verdicts), verdict_summary(verdicts)):
             say(line)
         return status or int(bool(verdicts))

@@ -373,17 +373,18 @@ class Inspector(Instrument):
 
     def _note(self, rule: str, cycles: int, vcpu: int, pc: int, text: str) -> None:
         """Keep the first verdict of each rule at each place, in each form."""
-        place = self._place(pc)
+        place = place_of(self._vm, pc)
         self._m.found.setdefault((rule, pc, text), Verdict(rule, cycles, vcpu, pc, place, text))
 
 
-    def _place(self, pc: int) -> str:
-        """The function, and who called it where it is a mere wrapper that has not returned."""
-        symbols = self._vm.image.symbols
-        here = symbols.name(pc) or ""
-        caller = symbols.name(self._vm.engine.get("X30")) or ""
-        same = here.partition("+")[0] == caller.partition("+")[0]
-        return here if same or not caller else f"{here} < {caller}"
+
+def place_of(vm: Any, pc: int) -> str:
+    """The function, and who called it where it is a mere wrapper that has not returned."""
+    symbols = vm.image.symbols
+    here = symbols.name(pc) or ""
+    caller = symbols.name(vm.engine.get("X30")) or ""
+    same = here.partition("+")[0] == caller.partition("+")[0]
+    return here if same or not caller else f"{here} < {caller}"
 
 
 _EC_SVC = 0x15

@@ -1,12 +1,13 @@
-"""Where a guest was, for people: PC by its nearest symbol, the code around it, the last call."""
+"""What became of a guest, for people: where it was, the code around it, the rules it broke."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from emu import exits
 from emu.arch import describe_esr
 from emu.describe import call_text, subject
+from emu.discovery import Verdict
 from emu.symbols import Symbols
 
 
@@ -47,3 +48,19 @@ def fault_lines(fault: exits.Fault, symbols: Symbols) -> Iterator[str]:
     for address, word in fault.instructions:
         mark = "→" if address in marked else " "
         yield f"  {mark} {address:#12x}  {word:08x}  {disassemble(address, word)}"
+
+
+def verdict_lines(verdicts: Iterable[Verdict]) -> Iterator[str]:
+    """Verdicts for people."""
+    for verdict in verdicts:
+        where = f" at {verdict.place}" if verdict.place else f" at {verdict.pc:#x}"
+        yield f"{verdict.rule}: {verdict.text}"
+        yield f"  vCPU {verdict.vcpu}{where}, cycle {verdict.cycles:,}"
+
+
+def verdict_summary(verdicts: Sequence[Verdict]) -> str:
+    """How many rules, and what to type next."""
+    broken = len({verdict.rule for verdict in verdicts})
+    if not broken:
+        return "no rule broken"
+    return f"{broken} rule{'s' * (broken > 1)} broken; `hvcemu rules NAME` explains each"

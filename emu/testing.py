@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from emu.commands import find_image, print_json, print_table
 from emu.discovery import RULES, Verdict
 from emu.errors import EmuError
+from emu.report import verdict_lines, verdict_summary
 
 SHOWN = 40
 """Survivors that are listed; --json has them all."""
@@ -43,22 +44,6 @@ def _chosen(names: Sequence[str]) -> list[str]:
             hint = f"did you mean {near}?" if near else "`hvcemu rules` lists them"
             raise EmuError(f"no rule {name}; {hint}")
     return list(names) or list(RULES)
-
-
-def verdict_lines(verdicts: Iterable[Verdict]) -> Iterator[str]:
-    """Verdicts for people."""
-    for verdict in verdicts:
-        where = f" at {verdict.place}" if verdict.place else f" at {verdict.pc:#x}"
-        yield f"{verdict.rule}: {verdict.text}"
-        yield f"  vCPU {verdict.vcpu}{where}, cycle {verdict.cycles:,}"
-
-
-def verdict_summary(verdicts: Sequence[Verdict]) -> str:
-    """How many rules, and what to type next."""
-    broken = len({verdict.rule for verdict in verdicts})
-    if not broken:
-        return "no rule broken"
-    return f"{broken} rule{'s' * (broken > 1)} broken; `hvcemu rules NAME` explains each"
 
 
 def mutate(options: Any) -> int:

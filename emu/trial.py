@@ -17,6 +17,7 @@ from emu.describe import answer_text, call_text, subject
 from emu.discovery import Inspector, Verdict
 from emu.el2 import El2
 from emu.endings import STATUS_LIMIT, Ending, ending_of
+from emu.following import Follower
 from emu.instrument import CallRecord, Instrument
 from emu.smccc import Ret
 from emu.trace import exit_detail
@@ -33,7 +34,8 @@ MAX_CALLS = 10_000
 class Setup(NamedTuple):
     """A guest and its world. `services` are the switches of `--services`, `registers` those of
     `--fw-reg`, `deny` ranges as (base, count); `seconds` and `cycles` limit the run. An empty
-    `conduit` is what the profile promises."""
+    `conduit` is what the profile promises. `follow` watches what the guest does with answers, too
+    (following.py), for a few milliseconds more."""
 
     image: str
     profile: str = "kvm-6.12"
@@ -50,6 +52,7 @@ class Setup(NamedTuple):
     dtb: str | None = None
     seconds: float = 60.0
     cycles: int | None = 1_000_000_000
+    follow: bool = False
 
 
 class CallLine(NamedTuple):
@@ -101,6 +104,26 @@ class CallLog(Instrument):
             self.records.append(record)
 
 
+class Judge:
+    """All that judges a run: the rules, and the follower where it is wanted."""
+
+    def __init__(self, vm: Vm, *, follow: bool) -> None:
+        self._inspector = Inspector(vm)
+        self._follower = Follower(vm) if follow else None
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """What the machine must tell."""
+        return (self._inspector, self._follower) if self._follower else (self._inspector,)
+
+    def verdicts(self, ending: Ending) -> tuple[Verdict, ...]:
+        """Every rule broken, in the order of the first time."""
+        found = self._inspector.verdicts(ending)
+        if self._follower:
+            found += self._follower.verdicts()
+        return tuple(sorted(found, key=lambda verdict: verdict.cycles))
+
+
 def by_text(record: CallRecord) -> str:
     """The conduit, with the immediate where there is one."""
     call = record.call
@@ -141,8 +164,8 @@ def attempt(setup: Setup, **options: Any) -> Outcome:
     """Run a setup to its end; EmuError where it cannot be started."""
     started = time.perf_counter()
     vm = build(setup, **options)
-    log, inspector = CallLog(), Inspector(vm)
-    vm.instruments += (log, inspector)
+    log, judge = CallLog(), Judge(vm, follow=setup.follow)
+    vm.instruments += (log, *judge.instruments)
     exit, flooded = run_within(vm, setup.seconds, setup.cycles)
     ending, status = (Ending.FLOOD, STATUS_LIMIT) if flooded else ending_of(exit)
     stats = vm.stats()
@@ -152,7 +175,7 @@ def attempt(setup: Setup, **options: Any) -> Outcome:
         detail=f"more than {MAX_OUTPUT >> 20} MiB of output" if flooded else exit_detail(exit),
         console=vm.console.text(MAX_OUTPUT),
         calls=call_lines(log.records, vm.el2),
-        verdicts=inspector.verdicts(ending),
+        verdicts=judge.verdicts(ending),
         total_calls=log.total,
         cycles=stats.cycles,
         instructions=stats.instructions,

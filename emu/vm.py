@@ -180,6 +180,11 @@ class Vm:
         return Stats(self.engine.instructions, self.clock.cycles, self._calls)
 
     @property
+    def current(self) -> int:
+        """The vCPU that has the engine."""
+        return self._vcpu.index
+
+    @property
     def pending(self) -> Exit | None:
         """The last exit until the machine runs on: of a saved `Hypercall`, set `ret` here."""
         return self._exit
