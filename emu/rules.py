@@ -556,7 +556,7 @@ def vendor_uid(facts: Facts, call: Call) -> str | None:
     "go on only when the UID is the one you know",
 )
 def vendor_of_another(facts: Facts, call: Call) -> str | None:
-    kvms = "KVM" in subject(call.fid).source or name_of(call.fid).startswith(("KVM", "PKVM"))
+    kvms = "KVM" in name_of(call.fid)
     if not _vendor_call(call) or not facts.uid or not kvms or facts.vendor == "KVM":
         return None
     return f"{name_of(call.fid)} of KVM, and the UID is {facts.uid}"
