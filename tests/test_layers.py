@@ -13,14 +13,15 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "emu"
 LAYERS = [
-    "smccc arch errors symbols clock",
+    "smccc arch errors symbols clock relocations",
     "exits policy console bus el1 devicetree catalogue cpu modes entropy state pages savefile",
     "service schema instrument semihosting image hooks onereg",
     "profile elf calibrate _native services devices paper",
+    "objects",
     "routing boot engine",
     "el2",
     "machine describe kvm_abi loader",
-    "snapshot",
+    "snapshot function",
     "vm explain report trace",
     "kvm_vcpu",
     "kvm",
