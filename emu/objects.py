@@ -113,8 +113,7 @@ def load_objects(
     """
     if wish.entry is not None:
         wish.refuse("is an object file and has no entry point to choose: name a function to call()")
-    objects = [_read(data, wish._replace(path=path)) for path, data in files]
-    return _Link(objects, wish).image(stubs or {})
+    return Link(files, wish).image(stubs or {})
 
 
 # -- reading ------------------------------------------------------------------------------------
@@ -220,17 +219,19 @@ def _fixups(table: Any, section: Section, names: int, wish: Wish) -> None:
 # -- linking ------------------------------------------------------------------------------------
 
 
-class _Link:
-    """Objects on their way into one image."""
+class Link:
+    """Objects on their way into one image, which `image` makes once."""
 
-    def __init__(self, objects: list[Object], wish: Wish) -> None:
-        self.objects, self.wish = objects, wish
-        self.sections = [section for each in objects for section in each.sections]
+    def __init__(self, files: Sequence[tuple[str, bytes]], wish: Wish) -> None:
+        self.wish = wish
+        self.objects = [_read(data, wish._replace(path=path)) for path, data in files]
+        self.sections = [section for each in self.objects for section in each.sections]
         self.globals: dict[str, Name] = {}
         self.slots: dict[tuple[Name, int], int] = {}
         self.got = Section(".got", _SHF_ALLOC | _SHF_WRITE, 0, ALIGN)
 
     def image(self, stubs: Mapping[str, int]) -> Image:
+        """Define, lay out and relocate everything."""
         self._define()
         self._add_commons()
         self._add_stubs(stubs)
