@@ -266,6 +266,7 @@ class Callee(Protocol):
     instruments: list[Instrument]
     _vcpu: Vcpu
     _only: Vcpu | None
+    _slice_end: int
     _exit: Exit | None
     _forwarded: tuple[Call, Route] | None
     _last_call: Call | None
@@ -596,6 +597,7 @@ def _borrowed(vm: Callee, recorder: Instrument) -> Iterator[None]:
     own = vm.engine.new_context()
     vm.engine.save(own)
     kept = {name: getattr(vm, name) for name in _KEPT}
+    rest_of_turn = vm._slice_end - vm.clock.cycles
     state = replace(boot)
     for name in _KEPT:
         setattr(vm, name, None)
@@ -608,5 +610,6 @@ def _borrowed(vm: Callee, recorder: Instrument) -> Iterator[None]:
         vm.engine.restore(own)
         boot.state, boot.waiting, boot.start = state.state, state.waiting, None
         vm.focus(previous.index)
+        vm._slice_end = vm.clock.cycles + rest_of_turn
         for name, value in kept.items():
             setattr(vm, name, value)
