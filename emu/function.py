@@ -305,6 +305,7 @@ class Bench:
         self.back = self.vectors + VECTOR_COUNT * VECTOR_SIZE
         self.buffers = self.vectors + PAGE
         self.used = 0
+        self.calling = False
         size = self.buffers + BUFFERS - self.base
         if not engine.has_ram(self.base, size):  # a machine that was saved has it already
             engine.map_ram(self.base, size)
@@ -320,13 +321,13 @@ class Bench:
         return self.buffers + start
 
     @contextlib.contextmanager
-    def temporary(self) -> Iterator[None]:
-        """What is taken inside is given back at the end."""
-        used = self.used
+    def in_use(self) -> Iterator[None]:
+        """The traps are in force, and what is taken inside is given back at the end."""
+        used, self.calling = self.used, True
         try:
             yield
         finally:
-            self.used = used
+            self.used, self.calling = used, False
 
 
 def bench_of(vm: Callee) -> Bench:
@@ -421,7 +422,9 @@ def _python_stub(name: str, stub: Callable[..., Any] | int) -> PythonStub:
 def serve_trap(vm: Callee, pc: int) -> bool:
     """Serve the HLT at `pc`; False when it is not one of ours."""
     bench = vm._bench
-    if bench is not None and bench.vectors <= pc <= bench.back:
+    if bench is not None and bench.calling and bench.vectors <= pc <= bench.back:
+        if pc != bench.back and vm._last_exception is None:  # jumped to, not taken
+            return False
         vm._exit = _Back(vcpu=vm._vcpu.index) if pc == bench.back else _fault(vm, bench)
         vm.engine.stop()
         return True
@@ -479,7 +482,7 @@ def call(
     bench = bench_of(vm)
     address = _entry(vm, function)
     recorder = _Calls()
-    with bench.temporary(), _borrowed(vm, recorder):
+    with bench.in_use(), _borrowed(vm, recorder):
         arguments = _Arguments(vm.engine, bench, args)
         watched = _Watched(vm.engine, bench)
         kept = _prepare(vm, bench, address, arguments, result)

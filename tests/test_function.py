@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import struct
 import weakref
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ def test_symbols_and_memory(vm):
     assert vm.memory(greeting).text == "hello, object"
     assert vm.memory(vm.ram.end - 4, 4).read() == bytes(4)
     vm.memory(vm.ram.end - 2).write(b"ok")
-    with pytest.raises(EmuError, match="1 bytes at .* are not in the guest's memory"):
+    with pytest.raises(EmuError, match=r"1 bytes at .* are not in the guest's memory"):
         _ = vm.memory(vm.ram.end - 2).text
     assert vm.call(vm.symbol("psci_version")).value == 0x1_0001
     assert vm.call(vm.symbol("psci_version").address).value == 0x1_0001
@@ -258,6 +259,21 @@ def test_an_exception_ends_the_call(vm, call, says, place):
     assert vm.call("negate", 1).int32 == -1
 
 
+def test_a_jump_into_the_trap_page_is_no_exception_and_no_return(vm):
+    bench_page = vm.call("traps").exit and vm._bench.vectors
+    for place in (bench_page, bench_page + 4, vm._bench.back + 4):
+        done = vm.call("returns_elsewhere", place)
+        assert isinstance(done.exit, exits.Fault)
+        assert done.exit.pc == place
+
+
+def test_the_return_address_means_nothing_to_a_run():
+    vm = Vm(BIN / "hello.elf")
+    vm.call("strlen", "x")
+    vm.engine.set("PC", vm._bench.back)
+    assert isinstance(vm.run(), exits.Fault)
+
+
 def test_hvc_without_el2():
     done = new(profile="none").call("psci_version")
     assert isinstance(done.exit, exits.Fault)
@@ -316,7 +332,7 @@ def test_a_forwarded_call():
     assert (done.value, [record.answer for record in done.calls]) == (0x77, [Ret.value(0x77)])
     assert vm.call("psci_version", on_forward=lambda call: Ret.only(5, 6)).value == 5
     assert isinstance(vm.call("psci_version", on_forward=lambda _: UNDEF).exit, exits.Fault)
-    with pytest.raises(EmuError, match="on_forward answered .* with None: a number is needed"):
+    with pytest.raises(EmuError, match=r"on_forward answered .* with None: a number is needed"):
         vm.call("psci_version", on_forward=lambda call: None)
 
 
@@ -441,6 +457,17 @@ def test_refused_stubs(stubs, says):
         new(stubs=stubs)
 
 
+@pytest.mark.parametrize("name", ["discovery.o", "corners.o"])
+def test_the_command_line_does_not_run_objects(capsys, name):
+    from emu.cli import main
+
+    assert main(["run", str(BIN / name)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "is an object file that needs" in lines[0]
+    assert "link it into a program to boot it" in lines[0]
+
+
 def test_refused_machines():
     with pytest.raises(EmuError, match="needs report, secondary: give stubs="):
         Vm(DISCOVERY)
@@ -481,7 +508,7 @@ def test_writes_are_what_differs(shared, pieces):
         before[at : at + len(write.after)] = write.after
     assert before == area.read()
     ends = [(w.address, w.address + len(w.after)) for w in done.writes]
-    assert all(end < start for (_, end), (start, _) in zip(ends, ends[1:], strict=False))
+    assert all(end < start for (_, end), (start, _) in pairwise(ends))
 
 
 def test_public_names():
