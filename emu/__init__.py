@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emu import exits
+    from emu.blocks import Block, Write
     from emu.console import Console
     from emu.el2 import El2
     from emu.errors import EmuError
-    from emu.function import Block, Returned, Write
+    from emu.function import Returned
     from emu.instrument import Instrument
     from emu.policy import Action
     from emu.profile import Profile, load_profile, profile_names
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "Action": "policy",
-    "Block": "function",
+    "Block": "blocks",
     "Call": "smccc",
     "Conduit": "smccc",
     "Console": "console",
@@ -38,7 +39,7 @@ _PLACES = {
     "Service": "service",
     "UNDEF": "smccc",
     "Vm": "vm",
-    "Write": "function",
+    "Write": "blocks",
     "fn": "service",
     "load_profile": "profile",
     "profile_names": "profile",

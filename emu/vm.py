@@ -36,7 +36,8 @@ from emu.smccc import MASK32, MASK64, UNDEF, Call, Conduit, Ret, Undef
 from emu.symbols import Symbols
 
 if TYPE_CHECKING:  # function.py itself is imported by who calls one: most runs do not
-    from emu.function import Answerer, Bench, Block, PythonStub, Returned, Stub
+    from emu.blocks import Block
+    from emu.function import Answerer, Bench, PythonStub, Returned, Stub
 
 SLICE = 10_000
 """Cycles a vCPU runs before the next ready one has its turn: 10 µs, short beside a scheduler
@@ -210,7 +211,7 @@ class Vm:
 
     def memory(self, address: SupportsIndex, size: int = 0) -> Block:
         """Guest-physical memory, such as behind a pointer that a stub was given."""
-        from emu.function import Block
+        from emu.blocks import Block
 
         return Block(self.engine, address.__index__(), size)
 

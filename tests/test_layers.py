@@ -20,7 +20,7 @@ LAYERS = [
     "objects",
     "routing boot engine",
     "el2",
-    "machine describe kvm_abi loader",
+    "machine describe kvm_abi loader blocks",
     "snapshot function",
     "vm explain report trace",
     "kvm_vcpu",
