@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emu import exits
+    from emu.blocks import Block, Write
     from emu.console import Console
     from emu.el2 import El2
     from emu.errors import EmuError
+    from emu.function import Returned
     from emu.instrument import Instrument
     from emu.policy import Action
     from emu.profile import Profile, load_profile, profile_names
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "Action": "policy",
+    "Block": "blocks",
     "Call": "smccc",
     "Conduit": "smccc",
     "Console": "console",
@@ -32,9 +35,11 @@ _PLACES = {
     "Instrument": "instrument",
     "Profile": "profile",
     "Ret": "smccc",
+    "Returned": "function",
     "Service": "service",
     "UNDEF": "smccc",
     "Vm": "vm",
+    "Write": "blocks",
     "fn": "service",
     "load_profile": "profile",
     "profile_names": "profile",
@@ -43,6 +48,7 @@ _PLACES = {
 __all__ = [
     "UNDEF",
     "Action",
+    "Block",
     "Call",
     "Conduit",
     "Console",
@@ -52,8 +58,10 @@ __all__ = [
     "Instrument",
     "Profile",
     "Ret",
+    "Returned",
     "Service",
     "Vm",
+    "Write",
     "exits",
     "fn",
     "load_profile",

@@ -13,6 +13,8 @@ WORD_NOP = 0xD503_201F
 WORD_WFI = 0xD503_207F
 WORD_HLT_SEMIHOSTING = 0xD45E_0000
 """HLT #0xF000: Arm semihosting for A64 (Semihosting for AArch32 and AArch64, §4)."""
+WORD_HLT_TRAP = 0xD440_0000 | 0xCA11 << 5
+"""HLT #0xCA11: where a call from Python ends or is answered (function.py); our choice."""
 
 # PSTATE / SPSR_EL1 (DDI 0487, SPSR_EL1).
 PSTATE_SPSEL = 1 << 0

@@ -7,6 +7,9 @@ Three kinds are known, told apart by their first bytes:
   an EFI zboot wrapper with gzip inside (linux drivers/firmware/efi/libstub/zboot-header.S).
 * **RAW**: anything else, but only where the user says at which address it belongs.
 
+Where the caller wants functions rather than a program, there is a fourth: relocatable objects,
+linked by `objects.py`.
+
 Sizes are checked before anything is allocated; a segment keeps only its file bytes, and the rest
 of `size` is zero. Whatever a broken file holds, the outcome is an `Image` or one line of
 `BootError`.
@@ -21,8 +24,10 @@ import os
 import stat
 import struct
 import zlib
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from emu.elf import load_elf
+from emu.elf import is_object, load_elf
 from emu.errors import BootError
 from emu.image import (
     MIB,
@@ -37,7 +42,7 @@ from emu.image import (
 )
 from emu.symbols import Symbols
 
-__all__ = ["Image", "ImageKind", "Ram", "Segment", "load_image", "looks_like", "place_dtb"]
+__all__ = ["Image", "ImageKind", "Parts", "Ram", "Segment", "load_image", "looks_like", "place_dtb"]
 
 DTB_ALIGN, DTB_MAX = 8, 2 * MIB  # booting.rst "Setup the device tree"
 IMAGE_ALIGN = 2 * MIB  # booting.rst "Call the kernel image": text_offset from a 2 MiB boundary
@@ -45,12 +50,35 @@ LEGACY_TEXT_OFFSET = 0x8_0000  # booting.rst: assumed where image_size is zero (
 FILE_MAX = 1 << 30  # our choice: a vmlinux with debug information stays well below it
 
 
+class Parts(NamedTuple):
+    """What an object is linked with: other objects, and the bytes that each stub needs."""
+
+    libraries: tuple[str, ...] = ()
+    stubs: Mapping[str, int] = {}
+
+
 def load_image(
-    path: str | os.PathLike[str], *, ram: Ram, load: int | None = None, entry: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    ram: Ram,
+    load: int | None = None,
+    entry: int | None = None,
+    parts: Parts | None = None,
 ) -> Image:
-    """The image in `path`, checked against `ram`; BootError says what is wrong with it."""
+    """The image in `path`, checked against `ram`; BootError says what is wrong with it.
+
+    Object files are taken with `parts` only.
+    """
     wish = Wish(os.fspath(path), ram, load, entry)
-    return _image(_read(wish), wish)
+    data = _read(wish)
+    if parts is None or not is_object(data):
+        if parts and parts.libraries:
+            wish.refuse("is no object file, so there is nothing to link libraries= with")
+        return _image(data, wish)
+    from emu.objects import load_objects  # who boots a program needs none of it
+
+    libraries = [(path, _read(wish._replace(path=path))) for path in parts.libraries]
+    return load_objects([(wish.path, data), *libraries], wish, parts.stubs)
 
 
 def _image(data: bytes, wish: Wish) -> Image:

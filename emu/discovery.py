@@ -137,7 +137,7 @@ class Watched(Protocol):
     ram: Ram
     image: Any
     engine: Any
-    dtb_address: int | None
+    dtb: int
 
 
 @dataclass(slots=True)
@@ -394,19 +394,19 @@ _VECTORS = 0x800
 
 def _method(vm: Watched) -> tuple[int, str] | None:
     """Where the device tree says /psci method, and what; None where it says nothing."""
-    if vm.dtb_address is None:
+    if not vm.dtb:
         return None
-    size = int.from_bytes(vm.engine.read(vm.dtb_address + 4, 4), "big")
-    blob = vm.engine.read(vm.dtb_address, size)
+    size = int.from_bytes(vm.engine.read(vm.dtb + 4, 4), "big")
+    blob = vm.engine.read(vm.dtb, size)
     found = find_property(blob, "psci", "method")
     if found is None:
         return None
     offset, value = found
-    return vm.dtb_address + offset, value.rstrip(b"\0").decode("ascii", "replace")
+    return vm.dtb + offset, value.rstrip(b"\0").decode("ascii", "replace")
 
 
 def _facts(vm: Watched) -> Facts:
-    if vm.dtb_address is None:
+    if not vm.dtb:
         return Facts(ram=range(vm.ram.base, vm.ram.end))
     found = _method(vm)
     return Facts(found[1] if found else "", ram=range(vm.ram.base, vm.ram.end))

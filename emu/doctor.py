@@ -41,6 +41,9 @@ class Listener:
     def semihosting(self) -> bool:
         return False
 
+    def trap(self, pc: int) -> bool:
+        return False
+
     def took_exception(self, esr: int, far: int | None, pc: int, vector: int) -> None:
         self.heard.append(("exception", esr))
 

@@ -33,7 +33,7 @@ _PHDR = struct.Struct("<IIQQQQQQ")  # Elf64_Phdr, gABI chapter 5
 _EM_AARCH64 = 183  # aaelf64 "ELF Header"
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3  # gABI chapter 5
 _PF_X = 1  # gABI chapter 5, p_flags
-_ET_EXEC, _ET_DYN = 2, 3  # gABI chapter 4
+_ET_REL, _ET_EXEC, _ET_DYN = 1, 2, 3  # gABI chapter 4
 _NOT_PROGRAMS = {0: "an ELF without a type", 1: "an object file (.o)", 4: "a core dump"}
 _MACHINES = {  # gABI chapter 4, e_machine: those that people are likely to have at hand
     3: "x86", 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 22: "S390", 40: "Arm (32-bit)",
@@ -77,19 +77,31 @@ def load_elf(data: bytes, wish: Wish) -> Image:
     return Image(wish.path, ImageKind.ELF, entry, segments, symbols)
 
 
-def _elf_headers(data: bytes, wish: Wish) -> tuple[int, int, list[_Phdr]]:
-    """(e_type, e_entry, program headers) of a file that is for this machine."""
+def is_object(data: bytes) -> bool:
+    """Whether a file is a relocatable object, of whatever machine."""
+    order = ">" if data[5:6] == b"\x02" else "<"
+    return data.startswith(b"\x7fELF") and data[16:18] == struct.pack(f"{order}H", _ET_REL)
+
+
+def check_header(data: bytes, wish: Wish) -> None:
+    """Refuse a file that is not for this machine."""
     if data[4:5] == b"\x01":
         wish.refuse("is a 32-bit ELF; build it for aarch64 (hvcemu runs 64-bit code only)")
     if data[5:6] == b"\x02":
         wish.refuse("is a big-endian ELF; build it for little-endian aarch64")
     if len(data) < _EHDR.size:
         wish.refuse(f"the ELF header is truncated at {len(data)} bytes; build or copy it again")
-    ehdr = _EHDR.unpack_from(data)
-    kind, machine, entry, start, each, count = (ehdr[i] for i in (1, 2, 4, 5, 9, 10))
+    machine = _EHDR.unpack_from(data)[2]
     if machine != _EM_AARCH64:
         name = _MACHINES.get(machine, f"machine-{machine}")
         wish.refuse(f"is an ELF for {name}; build it for aarch64")
+
+
+def _elf_headers(data: bytes, wish: Wish) -> tuple[int, int, list[_Phdr]]:
+    """(e_type, e_entry, program headers) of a program for this machine."""
+    check_header(data, wish)
+    ehdr = _EHDR.unpack_from(data)
+    kind, entry, start, each, count = (ehdr[i] for i in (1, 4, 5, 9, 10))
     if kind not in (_ET_EXEC, _ET_DYN):
         what = _NOT_PROGRAMS.get(kind, f"an ELF of type {kind:#x}")
         wish.refuse(f"is {what}, not a program; link it first")

@@ -112,6 +112,9 @@ class Traps(Protocol):
     def semihosting(self) -> bool:
         """Serve the HLT #0xF000 that PC is on; False when it is not a call that exists."""
 
+    def trap(self, pc: int) -> bool:
+        """Serve the HLT of ours (arch.WORD_HLT_TRAP) at `pc`; False when nobody put it there."""
+
     def took_exception(self, esr: int, far: int | None, pc: int, vector: int) -> None:
         """An exception was entered; `pc` is the instruction that took it."""
 
@@ -515,7 +518,7 @@ class Engine:
         """An exception Unicorn reports: serve semihosting, or enter EL1."""
         self.hand_on()
         pc = self.get("PC")
-        if intno == INTR_UNDEFINED and self._serve_semihosting(pc):
+        if intno == INTR_UNDEFINED and self._serve_halt(pc):
             return
         self.save(self._scratch)
         base = self._scratch.address
@@ -533,12 +536,19 @@ class Engine:
         else:
             self._fail(f"Unicorn reports exception {intno}, which is not modelled")
 
-    def _serve_semihosting(self, pc: int) -> bool:
-        word = self.read_virtual(pc, arch.INSN_SIZE)
-        if word is None or int.from_bytes(word, "little") != arch.WORD_HLT_SEMIHOSTING:
-            return False
+    def _serve_halt(self, pc: int) -> bool:
+        """Serve an HLT that stands for a call of the host."""
+        found = self.read_virtual(pc, arch.INSN_SIZE)
+        word = 0 if found is None else int.from_bytes(found, "little")
         if arch.current_el(self.get("PSTATE")) == 0:
             return False
+        assert self._traps is not None
+        if word == arch.WORD_HLT_TRAP:
+            self.hooks.refund(pc)  # it stands for what is not the guest's
+            return self._traps.trap(pc)
+        return word == arch.WORD_HLT_SEMIHOSTING and self._serve_semihosting(pc)
+
+    def _serve_semihosting(self, pc: int) -> bool:
         assert self._traps is not None
         if not self._traps.semihosting():
             return False

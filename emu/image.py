@@ -24,6 +24,8 @@ class ImageKind(enum.StrEnum):
     ELF = "elf"
     LINUX = "linux"
     RAW = "raw"
+    OBJECT = "object"
+    """Relocatable objects: functions to call, and nothing to boot."""
 
 
 @dataclass(frozen=True, slots=True)

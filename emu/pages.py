@@ -84,7 +84,10 @@ def _touched(address: int, size: int) -> Iterator[tuple[int, int]]:
             for start in range(0, size, BATCH * CHUNK):
                 length = min(BATCH * CHUNK, size - start)
                 file.seek((address + start) // host_page * 8)
-                entries = array("Q", file.read(-(-length // host_page) * 8))
+                raw = file.read(-(-length // host_page) * 8)
+                entries = array("Q", raw)
+                if raw and raw == raw[:8] * len(entries) and not entries[0] >> 62:
+                    continue  # nothing here, told without a look at each page
                 yield from _present(entries, start, host_page)
     except (OSError, ValueError):
         yield 0, size

@@ -51,7 +51,7 @@ class Symbols:
         self._physical = physical
         self._table: list[Symbol] | None = None
         self._starts: list[int] = []
-        self._by_name: dict[str, int] = {}
+        self._by_name: dict[str, Symbol] = {}
 
     @classmethod
     def from_elf(cls, data: bytes, *, bias: int = 0, physical: int = 0) -> Self:
@@ -78,8 +78,18 @@ class Symbols:
 
     def address(self, name: str) -> int | None:
         """The (linked, biased) address of `name`; of several, the one `name()` prefers."""
+        found = self.find(name)
+        return None if found is None else found.address
+
+    def find(self, name: str) -> Symbol | None:
+        """The symbol of this name; of several, the one `name()` prefers."""
         self._symbols()
         return self._by_name.get(name)
+
+    def names(self) -> list[str]:
+        """Every name there is."""
+        self._symbols()
+        return list(self._by_name)
 
     def _find(self, address: int) -> Symbol | None:
         """The nearest symbol that reaches `address`; a small table may sit inside a function."""
@@ -96,9 +106,19 @@ class Symbols:
             # Later entries win: at one address the sort puts the highest rank last.
             self._table = list({s.address: s for s in everything if s.rank >= 0}.values())
             self._starts = [s.address for s in self._table]
-            self._by_name = {s.name: s.address for s in sorted(everything, key=_by_rank)}
+            self._by_name = {s.name: s for s in sorted(everything, key=_by_rank)}
             self._load = tuple  # lets go of the file's bytes
         return self._table
+
+
+def symbol_rank(kind: int, binding: int) -> int:
+    """A function before an object before a label, and a global one before a local one."""
+    return 4 * (kind == _STT_FUNC) + 2 * (kind == _STT_OBJECT) + (binding != 0)
+
+
+def is_name(name: str, kind: int) -> bool:
+    """Whether a symbol of this type names a place, for people."""
+    return kind in (_STT_NOTYPE, _STT_OBJECT, _STT_FUNC) and not _is_mapping(name)
 
 
 def _by_rank(symbol: Symbol) -> tuple[int, int]:
@@ -146,12 +166,10 @@ def _entries(table: bytes, strings: bytes, bias: int, ends: list[int]) -> Iterat
     whole = len(table) - len(table) % _SYM.size
     for at, info, _, where, value, size in _SYM.iter_unpack(table[:whole]):
         kind, binding = info & 0xF, info >> 4
-        if where == _SHN_UNDEF or kind not in (_STT_NOTYPE, _STT_OBJECT, _STT_FUNC):
-            continue
         name = strings[at : strings.find(b"\0", at)].decode("utf-8", "replace")
-        if _is_mapping(name):
+        if where == _SHN_UNDEF or not is_name(name, kind):
             continue
-        rank = 4 * (kind == _STT_FUNC) + 2 * (kind == _STT_OBJECT) + (binding != 0)
+        rank = symbol_rank(kind, binding)
         if where == _SHN_ABS:
             yield Symbol(value, -1, name, 1)
             continue

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 from emu import exits
 from emu.arch import INSN_SIZE
-from emu.boot import load_image
+from emu.boot import Parts, load_image
 from emu.bus import PL011, STOLEN_TIME, absent_device
 from emu.clock import Clock
 from emu.console import Console
@@ -21,7 +21,7 @@ from emu.cpu import DEFAULT_CORE
 from emu.devices.pl011 import Pl011
 from emu.el2 import El2
 from emu.engine import Access, Engine, Stop
-from emu.errors import BootError
+from emu.errors import BootError, SnapshotError
 from emu.exits import Exit, Fault, Mmio
 from emu.hooks import NEVER
 from emu.image import Image, ImageKind, Ram
@@ -36,6 +36,10 @@ from emu.service import Answer, MpState, Service
 from emu.smccc import MASK32, MASK64, UNDEF, Call, Conduit, Ret, Undef
 from emu.symbols import Symbols
 
+if TYPE_CHECKING:  # function.py itself is imported by who calls one: most runs do not
+    from emu.blocks import Block
+    from emu.function import Answerer, Bench, PythonStub, Returned, Stub
+
 SLICE = 10_000
 """Cycles a vCPU runs before the next ready one has its turn: 10 µs, short beside a scheduler
 tick, long beside the cost of a switch."""
@@ -44,6 +48,8 @@ MAX_CPUS = 123
 """As many as have a GICv3 redistributor in the virt map (qemu v7.2 hw/arm/virt.c)."""
 MAX_MEMORY = 64 << 30
 CALL_REGISTERS = 18
+CALL_CYCLES = 10_000_000
+"""How long `call` lets a function run: 10 ms of the machine's time, 2 s of the Python half's."""
 AROUND = 4
 """Instructions shown on each side of a fault."""
 
@@ -64,6 +70,11 @@ class Vm:
     the device tree says about /psci; `dtb` replaces the generated tree. `services` adds services
     of one's own, `modes` chooses rows of modes.py. `native` chooses the engine's half. Without an
     image nothing is loaded and no vCPU runs: that is the bare machine below kvm.py.
+
+    An image may also be an object file (.o), linked with those in `libraries`: it has functions
+    to `call` and does not `run`. `stubs` replaces or supplies functions of an ELF or an object
+    by name: a Python function, which gets x0 onward and whose value goes into x0, a number to
+    return, or bytes for data.
     """
 
     def __init__(
@@ -86,14 +97,17 @@ class Vm:
         modes: Mapping[str, Any] | None = None,
         instruments: Iterable[Instrument] = (),
         native: bool | None = None,
+        stubs: Mapping[str, Stub] | None = None,
+        libraries: Iterable[str | os.PathLike[str]] = (),
     ) -> None:
         _check_size(cpus, memory, bare=image is None)
         found = load_profile(profile) if isinstance(profile, str) else profile
         self.profile = found.with_modes(modes or {})
         self.ram = Ram(size=memory)
+        parts = Parts(tuple(os.fspath(path) for path in libraries), _stub_sizes(stubs))
         self.image = (
             NO_IMAGE if image is None
-            else load_image(image, ram=self.ram, load=load, entry=entry)
+            else load_image(image, ram=self.ram, load=load, entry=entry, parts=parts)
         )
         self.console = console or Console()
         self.instruments = list(instruments)
@@ -115,8 +129,10 @@ class Vm:
         self._earlier_exception: Taken | None = None
         self.interposer: Callable[[Call, Callable[[Call], Answer]], Answer] | None = None
         """Stands between the guest and EL2: given a call and who would answer it (faults.py)."""
-        self.dtb_address: int | None = None
-        """Where the device tree was put; None where that is not known."""
+        self._bench: Bench | None = None
+        self._stubs: dict[int, PythonStub] = {}
+        self.dtb = 0
+        """Where the device tree lies; 0 without an image."""
         self.takes_mmio = False
         """Whether an access nobody claims is an exit for the caller, as KVM makes it."""
         if self.profile.modes["cpu_on.policy"] != "allow":
@@ -125,11 +141,12 @@ class Vm:
         if image is not None:
             self._map()
             extras = Extras(append, initrd, dtb, conduit, core)
-            address = place(
+            self.dtb = place(
                 self.image, self.ram, self.engine.write, self.profile, self.machine.mpidrs(), extras
             )
-            self.dtb_address = address
-            self._start_boot_cpu(address)
+            if stubs:
+                self._place_stubs(stubs)
+            self._start_boot_cpu()
 
     def __enter__(self) -> Vm:
         return self
@@ -150,10 +167,57 @@ class Vm:
         self.devices["pl011"] = Pl011(self.console)
         self.engine.map_device(PL011.base, PL011.size, self.devices["pl011"])
 
-    def _start_boot_cpu(self, dtb: int) -> None:
+    def _place_stubs(self, stubs: Mapping[str, Stub]) -> None:
+        from emu.function import place_stubs
+
+        self._stubs = place_stubs(self.image, self.engine, stubs)
+
+    def _start_boot_cpu(self) -> None:
         boot = self.machine.vcpus[0]
-        boot.state, boot.start = MpState.RUNNABLE, Start(self.image.entry, dtb)
+        boot.start = Start(self.image.entry, self.dtb)
+        if self.image.kind is not ImageKind.OBJECT:
+            boot.state = MpState.RUNNABLE
         self._enter(boot)
+
+    # -- one function of the guest's (function.py) ----------------------------------------------
+
+    def call(
+        self,
+        name: str | SupportsIndex,
+        *args: object,
+        max_cycles: int = CALL_CYCLES,
+        result: SupportsIndex | None = None,
+        on_forward: Answerer | None = None,
+    ) -> Returned:
+        """Run one function, by name or address, under the C ABI, on the boot CPU, from reset.
+
+        An argument is a number, a `Block`, or bytes, bytearray or str, which are passed by
+        pointer (a bytearray gets what the function wrote, a str ends with NUL). `result` is where
+        a structure larger than 16 bytes is returned. `on_forward` answers calls that a filter
+        forwards; without it the first of them ends the call. Memory stays as the function leaves
+        it, for the next call too; this vCPU's registers come back as they were.
+        """
+        from emu.function import call
+
+        return call(self, name, args, max_cycles=max_cycles, result=result, on_forward=on_forward)
+
+    def buffer(self, content: int | bytes) -> Block:
+        """Memory for calls to work on: so many zero bytes, or these."""
+        from emu.function import buffer
+
+        return buffer(self, content)
+
+    def symbol(self, name: str) -> Block:
+        """The memory that a symbol of the image names."""
+        from emu.function import symbol
+
+        return symbol(self, name)
+
+    def memory(self, address: SupportsIndex, size: int = 0) -> Block:
+        """Guest-physical memory, such as behind a pointer that a stub was given."""
+        from emu.blocks import Block
+
+        return Block(self.engine, address.__index__(), size)
 
     # -- the VMM's side -------------------------------------------------------------------------
 
@@ -191,6 +255,8 @@ class Vm:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the machine to a file, at any exit (snapshot.py); SnapshotError when it fails."""
+        if self._stubs or self.image.kind is ImageKind.OBJECT:
+            raise SnapshotError(f"{path}: cannot be saved: objects and stubs do not go into a file")
         from emu.snapshot import save  # most runs need none of it
 
         save(self, path)
@@ -229,16 +295,25 @@ class Vm:
 
         With `vcpu` only that one runs, as KVM_RUN does; `exits.Wfi` means it would block.
         """
+        if self.image.kind is ImageKind.OBJECT:
+            raise BootError(
+                f"{self.image.path}: is an object file (.o), not a program: call() its functions, "
+                "or link it first"
+            )
         self.settle()
         self._only = None if vcpu is None else self.machine.vcpus[vcpu]
-        deadline = NEVER if cycles is None else min(self.clock.cycles + cycles, NEVER)
+        exit = self._run_until(NEVER if cycles is None else min(self.clock.cycles + cycles, NEVER))
+        for instrument in self.instruments:
+            instrument.on_exit(exit)
+        return exit
+
+    def _run_until(self, deadline: int) -> Exit:
+        """The next exit, which waits to be settled."""
         while True:
             exit = self._run_slice(deadline)
             if exit is not None:
                 exit.cycles = self.clock.cycles
                 self._exit = exit
-                for instrument in self.instruments:
-                    instrument.on_exit(exit)
                 return exit
 
     def _run_slice(self, deadline: int) -> Exit | None:
@@ -405,6 +480,14 @@ class Vm:
             self.engine.stop()
         return True
 
+    def trap(self, pc: int) -> bool:
+        """Serve an HLT that a call has put somewhere."""
+        if self._bench is None and not self._stubs:
+            return False
+        from emu.function import serve_trap
+
+        return serve_trap(self, pc)
+
     def took_exception(self, esr: int, far: int | None, pc: int, vector: int) -> None:
         """Remember the last exception for a fault's report, and tell those who watch."""
         taken = Taken(pc, esr, far)
@@ -472,6 +555,14 @@ def load_result(word: int, data: int, size: int) -> int:
     if opc >= 2 and data >> (8 * size - 1):
         data |= -1 << 8 * size
     return data & (MASK64 if opc != 3 else MASK32)
+
+
+def _stub_sizes(stubs: Mapping[str, Stub] | None) -> dict[str, int]:
+    if not stubs:
+        return {}
+    from emu.function import stub_sizes
+
+    return stub_sizes(stubs)
 
 
 def _check_size(cpus: int, memory: int, *, bare: bool) -> None:

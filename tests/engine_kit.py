@@ -171,6 +171,9 @@ class Recorder:
     def semihosting(self) -> bool:
         return self.semihost()
 
+    def trap(self, pc: int) -> bool:
+        return False
+
     def took_exception(self, esr: int, far: int | None, pc: int, vector: int) -> None:
         self.exceptions.append((esr, far, pc, vector))
 

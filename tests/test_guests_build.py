@@ -19,10 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent
 GUESTS = ROOT / "guests"
 TOOL = Path("tools") / "build_guests.py"
 ELVES = sorted((GUESTS / "bin").glob("*.elf"))
+OBJECTS = sorted((GUESTS / "bin").glob("*.o"))
 SOURCES = sorted(path for path in GUESTS.iterdir() if path.suffix in (".c", ".S"))
 # Where an image may lie: guests/lib/guest.ld.
 IMAGE_START, IMAGE_END = 0x4008_0000, 0x4100_0000
-PT_LOAD, ET_EXEC, EM_AARCH64 = 1, 2, 183
+PT_LOAD, ET_REL, ET_EXEC, EM_AARCH64 = 1, 1, 2, 183
 PF_X, PF_W = 1, 2
 
 
@@ -85,10 +86,13 @@ def test_check_names_the_differing_file(tmp_path: Path) -> None:
 def test_check_names_a_missing_file_and_an_orphan(tmp_path: Path) -> None:
     root = copy_tree(tmp_path / "copy")
     (root / "guests" / "bin" / "hello.elf").rename(root / "guests" / "bin" / "nobody.elf")
+    (root / "guests" / "bin" / "corners.o").rename(root / "guests" / "bin" / "hello.o")
     done = run_tool(root, "--check")
     assert done.returncode == 1
     assert "hello.elf: missing" in done.stderr
     assert "nobody.elf: has no source" in done.stderr
+    assert "corners.o: missing" in done.stderr
+    assert "hello.o: has no source" in done.stderr
 
 
 @needs_compiler
@@ -123,6 +127,15 @@ def test_without_the_compiler_one_line_says_how_to_get_it() -> None:
 
 def test_every_source_has_its_elf() -> None:
     assert [path.stem for path in SOURCES] == [path.stem for path in ELVES]
+
+
+def test_every_object_has_its_source() -> None:
+    sources = sorted(path.stem for path in (GUESTS / "objects").iterdir())
+    assert [path.stem for path in OBJECTS] == sources
+    for path in OBJECTS:
+        data = path.read_bytes()
+        assert struct.unpack_from("<HH", data, 16) == (ET_REL, EM_AARCH64)
+        assert str(ROOT).encode() not in data
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)

@@ -13,16 +13,17 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "emu"
 LAYERS = [
-    "smccc arch errors symbols clock",
+    "smccc arch errors symbols clock relocations",
     "exits policy console bus el1 devicetree catalogue cpu modes entropy state pages savefile",
     "endings service schema instrument semihosting image hooks onereg",
     "profile elf calibrate _native services devices paper",
+    "objects",
     "routing boot engine",
     "el2",
-    "machine describe kvm_abi loader",
+    "machine describe kvm_abi loader blocks",
     "rules",
     "faults",
-    "snapshot",
+    "snapshot function",
     "vm explain trace discovery",
     "following",
     "trial checkpoint report kvm_vcpu",

@@ -1,8 +1,9 @@
 """Build the bare-metal guests of guests/ into guests/bin, byte for byte the same everywhere.
 
 Each `guests/NAME.c` or `guests/NAME.S` becomes one `guests/bin/NAME.elf`, linked with the runtime
-of guests/lib by guests/lib/guest.ld. The ELF files are committed, so nobody needs a compiler to run
-them; `--check` proves that they are what the sources say.
+of guests/lib by guests/lib/guest.ld. Each `guests/objects/NAME.c` or `.S` is compiled to
+`guests/bin/NAME.o` and not linked: its functions are for `Vm.call`. These files are committed, so
+nobody needs a compiler to run them; `--check` proves that they are what the sources say.
 
 The compiler is Zig's clang and its lld, from the PyPI package `ziglang`: a cross toolchain by
 `pip install`, the same on every host. Four things about it were learnt the hard way:
@@ -32,6 +33,7 @@ from pathlib import Path
 
 GUESTS = Path(__file__).resolve().parent.parent / "guests"
 ZIGLANG = "0.17.0"  # exactly: another clang gives other bytes (also in pyproject.toml, extra tools)
+OBJECTS = "objects"
 JOBS = 2
 SOURCE_SUFFIXES = (".c", ".S")
 
@@ -56,10 +58,14 @@ class BuildError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """One source file and the ELF made of it."""
+    """One source file and the ELF made of it: a program, or an object as it was compiled."""
 
     source: Path
     elf: Path
+
+    @property
+    def is_object(self) -> bool:
+        return self.elf.suffix == ".o"
 
 
 def zig(*arguments: str) -> None:
@@ -88,10 +94,15 @@ def sources(directory: Path) -> list[Path]:
 
 def select(names: list[str], output: Path) -> list[Guest]:
     """The guests of these names, or all of them."""
-    known = {path.stem: path for path in sources(GUESTS)}
+    known = {path.stem: path for path in (*sources(GUESTS), *sources(GUESTS / OBJECTS))}
     if unknown := [name for name in names if name not in known]:
         raise BuildError(f"no such guest: {', '.join(unknown)} (there are: {', '.join(known)})")
-    return [Guest(known[name], output / f"{name}.elf") for name in names or known]
+    return [Guest(known[name], output / target_name(known[name])) for name in names or known]
+
+
+def target_name(source: Path) -> str:
+    """What the file made of a source is called."""
+    return source.with_suffix(".o" if source.parent.name == OBJECTS else ".elf").name
 
 
 def compile_source(objects: Path, source: Path) -> Path:
@@ -108,13 +119,17 @@ def link(objects: list[Path], elf: Path) -> None:
 
 
 def build(guests: list[Guest]) -> None:
-    """Compile the runtime once and each guest, then link each guest with the runtime."""
+    """Compile the runtime once and each guest, then link each program with the runtime."""
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(JOBS) as pool:
         objects = Path(scratch)
         paths = [*sources(GUESTS / "lib"), *(guest.source for guest in guests)]
         made = dict(zip(paths, pool.map(partial(compile_source, objects), paths), strict=True))
         runtime = [made[path] for path in sources(GUESTS / "lib")]
-        list(pool.map(lambda guest: link([*runtime, made[guest.source]], guest.elf), guests))
+        programs = [guest for guest in guests if not guest.is_object]
+        list(pool.map(lambda guest: link([*runtime, made[guest.source]], guest.elf), programs))
+        for guest in guests:
+            if guest.is_object:
+                guest.elf.write_bytes(made[guest.source].read_bytes())
 
 
 def print_table(guests: list[Guest]) -> None:
@@ -135,8 +150,9 @@ def difference(built: Path, committed: Path) -> str | None:
 
 def orphans(output: Path) -> list[str]:
     """ELF files without a source."""
-    known = {path.stem for path in sources(GUESTS)}
-    return [f"{p}: has no source" for p in sorted(output.glob("*.elf")) if p.stem not in known]
+    known = {target_name(path) for path in (*sources(GUESTS), *sources(GUESTS / OBJECTS))}
+    files = (*sorted(output.glob("*.elf")), *sorted(output.glob("*.o")))
+    return [f"{path}: has no source" for path in files if path.name not in known]
 
 
 def check(names: list[str], output: Path) -> None:
@@ -154,7 +170,7 @@ def check(names: list[str], output: Path) -> None:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="build_guests.py",
-        description="Build guests/*.c and guests/*.S into guests/bin/*.elf.",
+        description="Build guests/ into guests/bin/*.elf, and guests/objects/ into guests/bin/*.o.",
         epilog="examples:\n"
         "  build_guests.py                    build all guests\n"
         "  build_guests.py hello psci_cpu_on  build these two\n"
