@@ -53,7 +53,8 @@ STEPS = 64
 """Instructions followed behind a call, and watched at each place; our choice."""
 SMALL = 64
 """Our choice: what a loop counter has reached within the instructions followed, at most."""
-COMPARES = frozenset(("cmp", "cmn", "ccmp", "ccmn", "tst", "subs", "adds", "ands"))
+FLAGS_ONLY = frozenset(("cmp", "cmn", "ccmp", "ccmn", "tst"))
+COMPARES = FLAGS_ONLY | {"subs", "adds", "ands"}
 TESTS = frozenset(("cbz", "cbnz", "tbz", "tbnz"))
 SELECTS = frozenset(("csel", "csinc", "csinv", "csneg", "cset", "csetm"))
 INSERTS = frozenset(("bfi", "bfxil", "bfc", "bfm", "movk"))
@@ -80,7 +81,7 @@ class Decoded(NamedTuple):
     post: bool = False
     transfers: tuple[Operand, ...] = ()
     loads: bool = False
-    bit: int = 0
+    immediate: int | None = None
     branches: bool = False
 
 
@@ -115,16 +116,18 @@ def _decoded(instruction: Any) -> Decoded:
     mnemonic = instruction.mnemonic
     name = instruction.reg_name
     read, written = instruction.regs_access()
-    if written and mnemonic not in INSERTS and mnemonic not in COMPARES:
-        # capstone 5 takes the target of UBFX and its kin for a source as well.
-        sources = [op.reg for op in instruction.operands[1:] if op.type == _REGISTER]
-        read = [r for r in read if r in sources]
+    operands = [op.reg for op in instruction.operands if op.type == _REGISTER]
+    # capstone 5 takes what is compared for a target, and the target of UBFX for a source as well.
+    if mnemonic in FLAGS_ONLY:
+        read, written = operands, []
+    elif written and mnemonic not in INSERTS:
+        read = [r for r in read if r in operands[1:]]
     reads = tuple(filter(None, (_operand(name(r) or "") for r in read)))
     writes = tuple(filter(None, (_operand(name(r) or "") for r in written)))
     branches = mnemonic in ("b", "bl", "br", "blr", "ret") or mnemonic.startswith("b.")
     immediates = [op.imm for op in instruction.operands if op.type == _IMMEDIATE]
     plain = Decoded(mnemonic, reads, writes, branches=branches,
-                    bit=immediates[0] if immediates else 0)
+                    immediate=immediates[0] if immediates else None)
     for operand in instruction.operands:
         if operand.type == _MEMORY and mnemonic[:2] in ("ld", "st"):
             return _access(instruction, operand, plain)
@@ -311,9 +314,7 @@ class Follower(Instrument):
         self, trail: Trail, decoded: Decoded, operand: Operand, mark: Mark, address: int
     ) -> None:
         call = trail.record.call
-        wide = operand.wide and mark.wide and decoded.mnemonic in COMPARES | TESTS
-        if decoded.mnemonic in ("tbz", "tbnz"):
-            wide = mark.wide and decoded.bit >= 32
+        wide = operand.wide and mark.wide and _tests_upper_half(decoded)
         if wide and not call.fid.smc64 and call.fid not in WIDE_RESULTS and mark.origin == 0:
             self._note(trail, READ_AS_64, address,
                        f"{name_of(call.fid)} is an SMC32 call, and x0 is tested with 64 bits")
@@ -369,6 +370,15 @@ class Follower(Instrument):
         base = get("SP") if decoded.base == SP else get(f"X{decoded.base}")
         scaled = 0 if decoded.scaled is None else get(f"X{decoded.scaled}") << decoded.shift
         return int(base + scaled + (0 if decoded.post else decoded.offset)) & MASK64
+
+
+def _tests_upper_half(decoded: Decoded) -> bool:
+    """Whether a test of a 64-bit register looks at bits 63:32 of it."""
+    if decoded.mnemonic in ("tbz", "tbnz"):
+        return (decoded.immediate or 0) >= 32
+    if decoded.mnemonic in ("tst", "ands") and decoded.immediate is not None:
+        return bool(decoded.immediate & MASK64 >> 32 << 32)
+    return decoded.mnemonic in COMPARES | TESTS
 
 
 def _is_move(decoded: Decoded) -> bool:

@@ -186,7 +186,7 @@ def test_asking_for_entropy_without_a_pause(tmp_path):
 def test_a_secondary_without_vectors(judged):
     main = [*reading(), *call(CPU_ON, 1, LOAD + 0x100, 0), WFI, b(-1)]
     crash = [*main, *[NOP] * (0x40 - len(main)), *mov(1, 0x0F00_0000), ldr(0, 1)]
-    assert judged(*crash, cpus=2) == ["secondary-unprepared"]
+    assert set(judged(*crash, cpus=2)) == {"secondary-unprepared"}
 
 
 def test_stolen_time_of_another_revision(tmp_path):
