@@ -110,7 +110,7 @@ class Checkpoint:
         self._own: dict[int, Policy] = vm.el2.own_policies()
         self._services = {n: copy.deepcopy(s.state) for n, s in vm.el2.services.items()}
         self._devices = {n: copy.copy(device.state) for n, device in vm.devices.items()}
-        self._console = vm.console.state()
+        self._console = vm.console.state(), vm.console.printed
         self._code = self._read_code()
         self._memory = [_Memory(block, host) for _, block, host in engine.ram()]
 
@@ -146,7 +146,8 @@ class Checkpoint:
         self._restore_el2()
         for name, device in vm.devices.items():
             device.state = copy.copy(self._devices[name])
-        vm.console.restore(self._console)
+        console, vm.console.printed = self._console
+        vm.console.restore(console)
         return vm
 
     def _restore_el2(self) -> None:

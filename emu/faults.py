@@ -52,8 +52,8 @@ DENIED, NO_ENTROPY = -3, -3
 """DEN0022; DEN0098."""
 POISON = 0xDEAD_BEEF_0BAD_F00D
 """Our choice: no address, no code, no small number."""
-LATE_CYCLES = 500_000
-"""0.5 ms: our choice, long beside any call and short beside a guest's patience."""
+LATE_CYCLES = 200_000
+"""0.2 ms: our choice, long beside any call and short beside a guest's patience."""
 BITS = (0, 1, 4, 8, 16, 30, 31, 63)
 """Bits of x0 that are flipped: low ones, those of version fields, the signs."""
 MAX_TURNS = 3

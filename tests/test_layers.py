@@ -32,7 +32,7 @@ LAYERS = [
     "migrate",
     "runner doctor arguments campaign __init__",
     "commands",
-    "testing",
+    "testing plugin",
     "cli",
     "__main__",
 ]
