@@ -151,6 +151,7 @@ class Injector:
         """vCPUs switched on late: (cycle, index)."""
         self.delay = 0
         """Cycles that answers have taken longer."""
+        self.sleeps = mutation.kind == "cpu-late"
         self._turn = 0
 
     def __call__(self, call: Call, ask: Ask) -> Answer:

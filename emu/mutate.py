@@ -28,7 +28,7 @@ from emu.checkpoint import Checkpoint
 from emu.discovery import Inspector, Verdict
 from emu.endings import STATUS_LIMIT, Ending, ending_of
 from emu.errors import EmuError
-from emu.faults import Injector, Mutation
+from emu.faults import LATE_CYCLES, Injector, Mutation
 from emu.instrument import CallRecord
 from emu.rules import name_of
 from emu.trace import exit_detail
@@ -65,6 +65,7 @@ class Observation(NamedTuple):
     detail: str
     console: str
     calls: tuple[tuple[int, str, int, tuple[int, ...]], ...]
+    functions: frozenset[int]
     broken: frozenset[tuple[str, int, str]]
     died: bool
     verdicts: tuple[Verdict, ...]
@@ -136,13 +137,13 @@ def observe(subject: Subject, mutation: Mutation | None) -> Observation:
     verdicts = inspector.verdicts(ending)
     return Observation(
         ending, status, exit_detail(exit), vm.console.text(MAX_OUTPUT),
-        tuple(_signature(record) for record in log.records),
+        tuple(_signature(record) for record in log.records), frozenset(log.functions),
         frozenset((v.rule, v.pc, v.text.partition(" ")[0]) for v in verdicts),
         inspector.died, verdicts, vm.clock.cycles,
     )  # fmt: skip
 
 
-_NOTHING = Observation(Ending.LOST, 0, "", "", (), frozenset(), False, (), 0)
+_NOTHING = Observation(Ending.LOST, 0, "", "", (), frozenset(), frozenset(), False, (), 0)
 
 
 def _signature(record: CallRecord) -> tuple[int, str, int, tuple[int, ...]]:
@@ -165,7 +166,9 @@ def _run(
 
     while True:
         sleeping = injector.sleeping if injector else []
-        due = min((cycle for cycle, _ in sleeping), default=limit())
+        # A vCPU that is switched on late goes to sleep at any time: look often enough.
+        look = vm.clock.cycles + LATE_CYCLES if injector and injector.sleeps else limit()
+        due = min((cycle for cycle, _ in sleeping), default=look)
         until = max(due, vm.clock.cycles + 1)
         exit, flooded = run_within(vm, ends - time.monotonic(), until, over)
         if sleeping and isinstance(exit, exits.Wfi):
@@ -215,7 +218,7 @@ def _difference(seen: Observation, reference: Observation, *, timed: bool) -> st
     if (seen.ending, seen.status) != (reference.ending, reference.status):
         return f"ends with {_end_text(seen)}, status {seen.status}"
     if timed:
-        more = {call[2] for call in seen.calls} ^ {call[2] for call in reference.calls}
+        more = seen.functions ^ reference.functions
         return f"calls differ in {', '.join(map(name_of, sorted(more)))}" if more else ""
     line = _first_difference(_lines(seen.console), _lines(reference.console))
     if line or [call[2] for call in seen.calls] == [call[2] for call in reference.calls]:

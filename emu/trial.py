@@ -92,14 +92,16 @@ def failed(ending: Ending, status: int, detail: str, seconds: float = 0.0) -> Ou
 
 
 class CallLog(Instrument):
-    """Keeps the calls of a run."""
+    """Keeps the calls of a run; `functions` are all that were called, `total` counts all."""
 
     def __init__(self) -> None:
+        self.functions: set[int] = set()
         self.records: list[CallRecord] = []
         self.total = 0
 
     def on_call(self, record: CallRecord) -> None:
         self.total += 1
+        self.functions.add(int(record.call.fid))
         if self.total <= MAX_CALLS:
             self.records.append(record)
 

@@ -106,7 +106,7 @@ def test_a_guest_without_calls_cannot_be_mutated():
 
 
 SEEN = Observation(Ending.OFF, 0, "SHUTDOWN", "one\ntwo\n", ((0, "hvc", VERSION, ()),),
-                   frozenset(), False, (), 100)  # fmt: skip
+                   frozenset((VERSION,)), frozenset(), False, (), 100)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ SEEN = Observation(Ending.OFF, 0, "SHUTDOWN", "one\ntwo\n", ((0, "hvc", VERSION,
         ("zero", {"console": "one\nZwei\n"}, Class.DEGRADED, "says 'Zwei'"),
         ("poison", {"console": "one\nZwei\n"}, Class.WRONG, "says 'Zwei'"),
         ("late", {"console": "one\nZwei\n"}, Class.UNAFFECTED, ""),
-        ("late", {"calls": ()}, Class.WRONG, "calls differ in PSCI_VERSION"),
+        ("late", {"functions": frozenset()}, Class.WRONG, "calls differ in PSCI_VERSION"),
         ("zero", {"calls": ()}, Class.DEGRADED, "makes 0 calls, not 1"),
         ("zero", {"ending": Ending.IDLE, "status": 122, "detail": ""}, Class.HANG, "idle"),
         ("zero", {"ending": Ending.FLOOD, "status": 124}, Class.HANG, "flood SHUTDOWN"),
