@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         _add_run, _add_call, _add_explain, _add_profiles, _add_diff, _add_migrate, _add_rules,
-        _add_mutate, _add_doctor,
+        _add_mutate, _add_fuzz, _add_doctor,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -360,6 +360,39 @@ def _add_mutate(subparsers: Any) -> None:
     )
     group.add_argument("--json", action="store_true", help="print one JSON object")
     group.add_argument("--quiet", action="store_true", help="no progress, no list of survivors")
+
+
+def _add_fuzz(subparsers: Any) -> None:
+    parser = _command(
+        subparsers, "fuzz", _testing("fuzz"),
+        "look for calls that a service or a callback of yours answers wrongly",
+        "hvcemu fuzz adder.py:Adder                     a service, by its declarations",
+        "hvcemu fuzz vendor.py:answer --spec calls.txt  a callback, by a description",
+        "hvcemu fuzz --profile kvm-6.12                 all services of a profile",
+        "",
+        "a description, in the manner of TF-A-Tests (docs/fuzzing.md):",
+        "  smc: ADD: 0xC6000042",
+        "      arg1: a",
+        "          field: small: [0,7] = {0, 2-9}",
+        "      arg2 = 0",
+        "",
+        "exit status: 0 nothing found; 1 a failing call, the smallest; 2 your mistake",
+    )
+    parser.add_argument(
+        "target", nargs="?", metavar="FILE.py:NAME", help="a Service, or a function of a Call"
+    )
+    profile = parser.add_argument("--profile", default=DEFAULT_PROFILE, metavar="NAME",
+                                  help=f"whose services are beside it ({DEFAULT_PROFILE})")
+    profile.completer = lambda **_: profile_names()  # type: ignore[attr-defined]
+    parser.add_argument("--spec", metavar="FILE", help="calls and the fields of their arguments")
+    parser.add_argument(
+        "--sanity", type=int, choices=range(4), default=2,
+        help="0 any registers; 1 right identifiers; 2 fields of the right width; 3 described "
+        "values only (2)",
+    )
+    parser.add_argument("--examples", type=positive, default=1000, metavar="N",
+                        help="series of calls tried (1000)")
+    parser.add_argument("--seed", type=number, default=0, metavar="N", help="of the drawing (0)")
 
 
 def _testing(name: str) -> Callable[[Any], int]:

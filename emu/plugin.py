@@ -20,7 +20,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,9 +88,9 @@ _KEY = pytest.StashKey["Guest"]()
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:
+) -> Generator[None, Any, Any]:
     """A failed test shows what the guest printed."""
-    report: Any = yield
+    report = yield
     found = item.stash.get(_KEY, None)
     if report.when == "call" and report.failed and found and found.has_run:
         report.sections.append(("guest console", found.console))

@@ -263,11 +263,12 @@ def load_target(target: str) -> Callable[[Call], object]:
         path, _, name = target.rpartition(":")
         if not path or not Path(path).is_file():
             raise EmuError(f"--forward {target}: give FILE.py:FUNCTION, the file must exist")
-        _targets[target] = _guard(target, getattr(_load_module(path), name, None))
+        _targets[target] = _guard(target, getattr(load_module(path), name, None))
     return _targets[target]
 
 
-def _load_module(path: str) -> Any:
+def load_module(path: str) -> Any:
+    """A Python file of the user's; EmuError where it cannot be run."""
     import importlib.util
 
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)

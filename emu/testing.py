@@ -6,6 +6,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from emu.commands import find_image, print_json, print_table
@@ -103,6 +104,49 @@ def _print_report(
             print(f"… and {len(lost) - SHOWN} more; --json lists all")
         print()
     print(f"score {score(results):.1%}: mutants the guest shrugged off, did without, or reported")
+
+
+def fuzz(options: Any) -> int:
+    """`hvcemu fuzz`."""
+    from emu import fuzz as fuzzing
+    from emu.callspec import parse
+
+    specs = None
+    if options.spec:
+        specs = parse(Path(options.spec).read_text(encoding="utf-8"), options.spec)
+    target = _fuzz_target(options, specs)
+    failure = fuzzing.fuzz(
+        target, specs=specs, sanity=options.sanity, examples=options.examples, seed=options.seed
+    )
+    name = options.target or f"the services of {options.profile}"
+    if failure is None:
+        print(f"{name}: {options.examples:,} series of calls, every promise kept")
+        return 0
+    print(f"{name} breaks a promise")
+    for line in failure.lines():
+        print(line)
+    return 1
+
+
+def _fuzz_target(options: Any, specs: Any) -> Any:
+    """What is named: nothing (the profile), a service, or a function that needs a --spec."""
+    from emu import fuzz as fuzzing
+    from emu.runner import load_module
+    from emu.service import Service
+
+    if not options.target:
+        return fuzzing.of_profile(options.profile)
+    path, _, name = options.target.rpartition(":")
+    if not path or not Path(path).is_file():
+        raise EmuError(f"{options.target}: give FILE.py:NAME, the file must exist")
+    found = getattr(load_module(path), name, None)
+    if isinstance(found, type) and issubclass(found, Service):
+        return fuzzing.of_service(found, options.profile)
+    if not callable(found):
+        raise EmuError(f"{path} has no service and no function {name}")
+    if specs is None:
+        raise EmuError(f"{options.target} is a function: describe its calls with --spec FILE")
+    return fuzzing.of_callback(found, specs)
 
 
 def setup_of(options: Any) -> Any:
