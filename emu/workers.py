@@ -1,0 +1,308 @@
+"""Runs many setups, here or over an executor, so that each costs at most itself.
+
+The unit of work is a chunk: a worker is given some setups, does as many as fit into a fifth of a
+second (at least one) and answers; the rest is handed out anew. So tiny guests cost little
+overhead, progress stays live, and a worker's time for a chunk is bounded by one setup's.
+
+What goes wrong costs one setup and is its outcome: an `EmuError` is REFUSED; memory that runs
+out, an unexpected exception and a worker that dies or hangs are LOST, with the reason. When a
+local worker dies, whatever was not answered is run again, the suspects one at a time in a process
+of their own; a foreign executor gets them again one at a time. An answer is taken once only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures.process import ProcessPoolExecutor
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from typing import NamedTuple
+
+from emu.endings import STATUS_FAULT, STATUS_USER, Ending
+from emu.errors import EmuError
+from emu.trial import Outcome, Setup, attempt, failed
+
+CHUNK = 64
+"""At most so many setups at once: a message of a few kilobytes."""
+CHUNK_SECONDS = 0.2
+TICK = 0.2
+"""Seconds between two looks of the caller's at least, for its progress line."""
+GRACE = 10.0
+"""Seconds beyond its own limit until a worker counts as hung."""
+HEADROOM = 4 << 30
+"""Address space a local worker may take beyond its parent's and twice the guest's RAM: our choice,
+far more than a run takes and far less than hurts a host that runs one worker per CPU."""
+
+Work = Callable[[Setup], Outcome]
+Numbered = Mapping[int, Setup]
+Answers = list[tuple[int, Outcome]]
+
+
+class WorkersDied(Exception):
+    """Local workers are gone; the setups they had are suspects."""
+
+    def __init__(self, suspects: list[int]) -> None:
+        super().__init__(f"{len(suspects)} setups unanswered")
+        self.suspects = suspects
+
+
+def lost(reason: str) -> Outcome:
+    """The outcome of a setup that has taken its worker with it."""
+    return failed(Ending.LOST, STATUS_FAULT, reason)
+
+
+# -- inside a worker ----------------------------------------------------------------------------
+
+
+def careful(work: Work, setup: Setup) -> Outcome:
+    """The work on one setup; whatever it raises is its outcome."""
+    try:
+        return work(setup)
+    except EmuError as error:
+        return failed(Ending.REFUSED, STATUS_USER, f"{error}{_unreadable(setup)}")
+    except MemoryError:
+        return lost("the worker ran out of memory")
+    except Exception as error:
+        return lost(f"an error of hvcemu's own: {type(error).__name__}: {error}")
+
+
+def _unreadable(setup: Setup) -> str:
+    if os.access(setup.image, os.R_OK):
+        return ""
+    return "; every worker must see the image under this path"
+
+
+def do_chunk(work: Work, setups: tuple[Setup, ...]) -> list[Outcome]:
+    """The first outcomes, as many as fit into `CHUNK_SECONDS`, one at least."""
+    ends = time.monotonic() + CHUNK_SECONDS
+    outcomes = []
+    for setup in setups:
+        outcomes.append(careful(work, setup))
+        if time.monotonic() >= ends:
+            break
+    return outcomes
+
+
+def _prepare(memory: int) -> None:
+    """A local worker's first steps: Ctrl-C is its parent's, memory is bounded, no orphan."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit_memory(memory)
+    gc.freeze()
+    gc.enable()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _limit_memory(beyond: int) -> None:
+    """Bound the address space to what is taken now and `beyond`; only where the host can."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource  # not on Windows
+
+        pages = int(_statm().split()[0])
+        limit = pages * resource.getpagesize() + beyond
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def _statm() -> str:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return file.read()
+
+
+# -- over an executor -----------------------------------------------------------------------------
+
+
+class _Flight(NamedTuple):
+    """A chunk on its way: which setups, and when it is overdue."""
+
+    numbers: list[int]
+    overdue: float
+
+
+def run_over(
+    setups: Numbered,
+    executor: Executor,
+    *,
+    slots: Callable[[], int] = lambda: 1,
+    work: Work = attempt,
+    grace: float | None = None,
+) -> Iterator[Answers]:
+    """Run setups over any executor that can import `emu`; yields answers as they come.
+
+    An empty list is a tick. `slots` says how many chunks may be under way. With `grace` a chunk
+    that takes so much longer than it may raises `WorkersDied`, as a broken pool does.
+    """
+    waiting, alone = deque(setups), deque[int]()
+    flying: dict[Future[list[Outcome]], _Flight] = {}
+    tried: set[int] = set()
+    while waiting or alone or flying:
+        free = max(slots(), 1)
+        while (waiting or alone) and len(flying) < free:
+            numbers = [alone.popleft()] if alone else _next_chunk(waiting, free)
+            chunk = tuple(setups[n] for n in numbers)
+            future = _submit(executor, work, chunk, flying, numbers)
+            flying[future] = _Flight(numbers, _overdue(chunk, grace))
+        done, _ = wait(flying, TICK, FIRST_COMPLETED)
+        answers: Answers = []
+        for future in done:
+            numbers = flying[future].numbers
+            try:
+                outcomes = _outcomes(future, tried.issuperset(numbers))
+            except BrokenExecutor:
+                raise WorkersDied(_unanswered(flying)) from None
+            if outcomes:
+                waiting.extendleft(reversed(numbers[len(outcomes):]))
+                answers += zip(numbers, outcomes, strict=False)
+            else:
+                tried.update(numbers)
+                alone += numbers
+            del flying[future]
+        if answers or not done:
+            yield answers
+        if any(flight.overdue < time.monotonic() for flight in flying.values()):
+            raise WorkersDied(_unanswered(flying))
+
+
+def _overdue(chunk: tuple[Setup, ...], grace: float | None) -> float:
+    if grace is None:
+        return math.inf
+    return time.monotonic() + CHUNK_SECONDS + max(setup.seconds for setup in chunk) + grace
+
+
+def _next_chunk(waiting: deque[int], slots: int) -> list[int]:
+    """Fewer at a time towards the end, so that all workers end at about the same time."""
+    size = min(max(len(waiting) // (2 * slots), 1), CHUNK)
+    return [waiting.popleft() for _ in range(size)]
+
+
+def _submit(
+    executor: Executor,
+    work: Work,
+    chunk: tuple[Setup, ...],
+    flying: dict[Future[list[Outcome]], _Flight],
+    numbers: list[int],
+) -> Future[list[Outcome]]:
+    try:
+        return executor.submit(do_chunk, work, chunk)
+    except BrokenExecutor:
+        raise WorkersDied([*_unanswered(flying), *numbers]) from None
+    except RuntimeError as error:  # shut down: there is nobody left to ask
+        raise EmuError(f"the executor takes no more work: {error}") from error
+
+
+def _outcomes(future: Future[list[Outcome]], again: bool) -> list[Outcome]:
+    """What a chunk has given; none when its setups are to be tried once more, one at a time."""
+    try:
+        return future.result()
+    except (BrokenExecutor, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a cancelled future's error is no Exception everywhere
+        reason = f"its worker was lost twice: {type(error).__name__}: {error}"
+        return [lost(reason)] if again else []
+
+
+def _unanswered(flying: Mapping[Future[list[Outcome]], _Flight]) -> list[int]:
+    """Setups under way without an answer; what has been answered is simply run again."""
+    return [number for flight in flying.values() for number in flight.numbers]
+
+
+# -- on this machine ------------------------------------------------------------------------------
+
+
+def run_here(setups: Numbered, work: Work = attempt) -> Iterator[Answers]:
+    """Run setups in this process: nothing to start, and nothing between us and a hang."""
+    for number, setup in setups.items():
+        yield [(number, careful(work, setup))]
+
+
+def run_in_processes(
+    setups: Numbered, jobs: int, *, work: Work = attempt, grace: float = GRACE
+) -> Iterator[Answers]:
+    """Run setups in local processes that may die or hang."""
+    left = dict(setups)
+    beyond = HEADROOM + 2 * max((setup.memory for setup in setups.values()), default=0)
+    while left:
+        suspects: list[int] = []
+        with _pool(jobs, beyond) as pool:
+            try:
+                for answers in run_over(
+                    dict(left), pool, slots=lambda: jobs, work=work, grace=grace
+                ):  # fmt: skip
+                    for number, _ in answers:
+                        del left[number]
+                    yield answers
+            except WorkersDied as died:
+                suspects = died.suspects
+        for number in suspects:
+            yield [(number, run_alone(left.pop(number), beyond, work=work, grace=grace))]
+
+
+@contextlib.contextmanager
+def _pool(jobs: int, memory: int) -> Iterator[ProcessPoolExecutor]:
+    """Local processes, killed at the end: they have nothing to save."""
+    before = {process.pid for process in multiprocessing.active_children()}
+    pool = ProcessPoolExecutor(jobs, context(), initializer=_prepare, initargs=(memory,))
+    try:
+        yield pool
+    finally:
+        for process in multiprocessing.active_children():
+            if process.pid not in before:
+                process.kill()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def context() -> BaseContext:
+    """How processes are started: by fork where that is safe, for it takes 5 ms and not 300."""
+    can_fork = "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
+    alone = threading.active_count() == 1
+    return multiprocessing.get_context("fork" if can_fork and alone else "spawn")
+
+
+def run_alone(
+    setup: Setup, memory: int = HEADROOM, *, work: Work = attempt, grace: float = GRACE
+) -> Outcome:
+    """Run one setup in a process of its own, whose death is an outcome."""
+    ours, theirs = context().Pipe(duplex=False)
+    process = context().Process(  # type: ignore[attr-defined]
+        target=_run_and_send, args=(theirs, memory, work, setup)
+    )
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(setup.seconds + grace):
+            return lost(f"no answer within {setup.seconds + grace:g} seconds: killed")
+        answer: Outcome = ours.recv()
+        return answer
+    except EOFError:
+        process.join()
+        return lost(_death(process.exitcode))
+    finally:
+        process.kill()
+        process.join()
+
+
+def _run_and_send(pipe: Connection, memory: int, work: Work, setup: Setup) -> None:
+    _prepare(memory)
+    pipe.send(careful(work, setup))
+
+
+def _death(status: int | None) -> str:
+    if status is not None and status < 0:
+        return f"its worker died of {signal.Signals(-status).name}"
+    return f"its worker ended by itself with status {status}"
