@@ -260,7 +260,7 @@ class Recorder:
     def __init__(self, file: ResultsFile, run: int) -> None:
         self._file, self._run = file, run
         self._rows: list[tuple[int, Result]] = []
-        self._next = time.monotonic() + EVERY
+        self._next = 0.0
 
     def add(self, rows: Iterable[tuple[int, Result]]) -> None:
         """Take results with their places."""
