@@ -10,6 +10,8 @@ another one, and gives up on work that has cost it several workers.
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -33,6 +35,9 @@ def dask_executor(address: str) -> Iterator[tuple[Executor, Callable[[], int]]]:
         raise EmuError(
             "--dask needs Dask: python -m pip install 'hvcemu[dask]'"
         ) from None
+    # What it would log the user is told in one line.
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     connect: Any = distributed.Client  # it has no types
     try:
         client = connect(address, timeout=PATIENCE, set_as_default=False)
@@ -40,7 +45,17 @@ def dask_executor(address: str) -> Iterator[tuple[Executor, Callable[[], int]]]:
         raise EmuError(f"--dask {address}: no scheduler answers there: {error}") from None
     with contextlib.closing(client):
         _check(client, address)
-        yield client.get_executor(pure=False), lambda: AHEAD * sum(client.nthreads().values())
+        yield client.get_executor(pure=False), functools.partial(_slots, client, address)
+
+
+def _slots(client: Any, address: str) -> int:
+    """How many chunks all workers together can use now: some come, some go."""
+    try:
+        return AHEAD * int(sum(client.nthreads().values()))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise EmuError(
+            f"--dask {address}: the scheduler has gone ({error}); --db keeps what was done"
+        ) from None
 
 
 def _version() -> str:

@@ -151,32 +151,35 @@ def run_over(
     waiting, alone = deque(setups), deque[int]()
     flying: dict[Future[list[Outcome]], _Flight] = {}
     tried: set[int] = set()
-    while waiting or alone or flying:
-        free = max(slots(), 1)
-        while (waiting or alone) and len(flying) < free:
-            numbers = [alone.popleft()] if alone else _next_chunk(waiting, free)
-            chunk = tuple(setups[n] for n in numbers)
-            future = _submit(executor, work, chunk, flying, numbers)
-            flying[future] = _Flight(numbers, _overdue(chunk, grace))
-        done, _ = wait(flying, TICK, FIRST_COMPLETED)
-        answers: Answers = []
-        for future in done:
-            numbers = flying[future].numbers
-            try:
+    try:
+        while waiting or alone or flying:
+            free = max(slots(), 1)
+            while (waiting or alone) and len(flying) < free:
+                numbers = [alone.popleft()] if alone else _next_chunk(waiting, free)
+                chunk = tuple(setups[n] for n in numbers)
+                future = _submit(executor, work, chunk)
+                flying[future] = _Flight(numbers, _overdue(chunk, grace))
+            done, _ = wait(flying, TICK, FIRST_COMPLETED)
+            answers: Answers = []
+            for future in done:
+                numbers = flying[future].numbers
                 outcomes = _outcomes(future, tried.issuperset(numbers))
-            except BrokenExecutor:
-                raise WorkersDied(_unanswered(flying)) from None
-            if outcomes:
-                waiting.extendleft(reversed(numbers[len(outcomes):]))
                 answers += zip(numbers, outcomes, strict=False)
-            else:
-                tried.update(numbers)
-                alone += numbers
-            del flying[future]
-        if answers or not done:
-            yield answers
-        if any(flight.overdue < time.monotonic() for flight in flying.values()):
-            raise WorkersDied(_unanswered(flying))
+                if outcomes:
+                    waiting.extendleft(reversed(numbers[len(outcomes):]))
+                else:
+                    tried.update(numbers)
+                    alone += numbers
+                del flying[future]
+            if answers or not done:
+                yield answers
+            if any(flight.overdue < time.monotonic() for flight in flying.values()):
+                raise BrokenExecutor("a worker hangs")
+    except BrokenExecutor:
+        raise WorkersDied([n for flight in flying.values() for n in flight.numbers]) from None
+    finally:  # whoever leaves early wants no more of it
+        for future in flying:
+            future.cancel()
 
 
 def _overdue(chunk: tuple[Setup, ...], grace: float | None) -> float:
@@ -191,17 +194,14 @@ def _next_chunk(waiting: deque[int], slots: int) -> list[int]:
     return [waiting.popleft() for _ in range(size)]
 
 
-def _submit(
-    executor: Executor,
-    work: Work,
-    chunk: tuple[Setup, ...],
-    flying: dict[Future[list[Outcome]], _Flight],
-    numbers: list[int],
-) -> Future[list[Outcome]]:
+def _submit(executor: Executor, work: Work, chunk: tuple[Setup, ...]) -> Future[list[Outcome]]:
+    """A future; one that has failed already where the executor is broken."""
     try:
         return executor.submit(do_chunk, work, chunk)
-    except BrokenExecutor:
-        raise WorkersDied([*_unanswered(flying), *numbers]) from None
+    except BrokenExecutor as error:
+        future: Future[list[Outcome]] = Future()
+        future.set_exception(error)
+        return future
     except RuntimeError as error:  # shut down: there is nobody left to ask
         raise EmuError(f"the executor takes no more work: {error}") from error
 
@@ -215,11 +215,6 @@ def _outcomes(future: Future[list[Outcome]], again: bool) -> list[Outcome]:
     except BaseException as error:  # a cancelled future's error is no Exception everywhere
         reason = f"its worker was lost twice: {type(error).__name__}: {error}"
         return [lost(reason)] if again else []
-
-
-def _unanswered(flying: Mapping[Future[list[Outcome]], _Flight]) -> list[int]:
-    """Setups under way without an answer; what has been answered is simply run again."""
-    return [number for flight in flying.values() for number in flight.numbers]
 
 
 # -- on this machine ------------------------------------------------------------------------------
