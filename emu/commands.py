@@ -311,7 +311,7 @@ def matrix(options: Any) -> int:
 
 def results(options: Any) -> int:
     """`hvcemu results`."""
-    from emu.matrix_commands import results
+    from emu.results_commands import results
 
     return results(options)
 

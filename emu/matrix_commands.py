@@ -1,25 +1,22 @@
-"""`hvcemu matrix` and `hvcemu results`: from options to cells, from results to what is shown."""
+"""`hvcemu matrix`: from options to cells, and from results to the exit status."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import hashlib
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from emu import __version__
 from emu.calibrate import calibrate
-from emu.compare import compare
 from emu.endings import STATUS_INTERRUPTED, Ending
 from emu.errors import EmuError
-from emu.exports import Origin, as_json, as_junit
-from emu.grid import Look, reason_lines, table_lines
+from emu.exports import Origin
 from emu.matrix import (
     Axes,
     Cell,
@@ -32,11 +29,12 @@ from emu.matrix import (
     is_good,
     make_cells,
 )
-from emu.progress import Progress, wants_colour
+from emu.processes import run_here, run_in_processes
+from emu.progress import Progress
 from emu.results import Recorder, ResultsFile
-from emu.savefile import write_text
+from emu.results_commands import export, look_of, show, show_comparison
 from emu.trial import Setup
-from emu.workers import Answers, Numbered, run_here, run_in_processes, run_over
+from emu.workers import Answers, Numbered, run_over
 
 FindImage = Callable[[str], str]
 
@@ -53,16 +51,16 @@ def matrix(options: Any, find_image: FindImage) -> int:
     _check(options)
     cells = _cells(options, find_image)
     baseline = _baseline(options.baseline) if options.baseline else None
-    origin = _origin(options)
+    origin, digests = _origin(options), _digests(cells)
     with contextlib.ExitStack() as stack:
         database = _database(options, origin, cells, stack) if options.db else None
-        known = _known(database, cells) if options.resume else {}
-        finished, results = _run(options, cells, known, database)
+        known = _known(database, cells, digests) if options.resume else {}
+        finished, results = _run(options, cells, digests, known, database)
     if not finished:
         return _interrupted(options, cells, results, database)
     ran = [results[number] for number in range(len(cells))]
-    _show(ran, _look(options), quiet=options.quiet, shown=options.json != "-")
-    _export(ran, origin, options)
+    show(ran, look_of(options), quiet=options.quiet, shown=options.json != "-")
+    export(ran, origin, options)
     return _verdict(ran, options, baseline)
 
 
@@ -104,14 +102,14 @@ def _absolute(path: str | None) -> str | None:
     return os.path.abspath(path) if path else None
 
 
-@functools.cache
-def _digest(path: str) -> str:
-    """SHA-256 of a file, "" where it cannot be read: its cells will say so."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
+def _digests(cells: Sequence[Cell]) -> dict[str, str]:
+    """SHA-256 of each image, "" where it cannot be read: its cells will say so."""
+    digests = {}
+    for path in {cell.setup.image for cell in cells}:
+        digests[path] = ""
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def _database(
@@ -123,14 +121,16 @@ def _database(
     return Database(file, file.begin(origin.started, origin.version, origin.command, len(cells)))
 
 
-def _known(database: Database | None, cells: Sequence[Cell]) -> dict[int, Result]:
+def _known(
+    database: Database | None, cells: Sequence[Cell], digests: Mapping[str, str]
+) -> dict[int, Result]:
     """What an interrupted run has done already."""
     assert database is not None
     places = {cell.key: number for number, cell in enumerate(cells)}
     known = {}
     for result in database.file.results(database.run):
         number = places.get(result.cell.key)
-        if number is None or result.digest != _digest(cells[number].setup.image):
+        if number is None or result.digest != digests[cells[number].setup.image]:
             raise EmuError(
                 f"run {database.run} of {database.file.path} is of another matrix "
                 f"({result.cell} is not in this one, or its image is another): repeat its command"
@@ -140,7 +140,8 @@ def _known(database: Database | None, cells: Sequence[Cell]) -> dict[int, Result
 
 
 def _run(
-    options: Any, cells: Sequence[Cell], known: dict[int, Result], database: Database | None
+    options: Any, cells: Sequence[Cell], digests: Mapping[str, str], known: dict[int, Result],
+    database: Database | None,
 ) -> tuple[bool, dict[int, Result]]:
     """Run what is not known; whether all of it was, and every result by its number."""
     results, allowed = dict(known), frozenset(options.allow_exit)
@@ -151,13 +152,12 @@ def _run(
     try:
         with _workers(options, todo) as answered:
             for answers in answered:
-                rows = [(n, Result(cells[n], o, _digest(cells[n].setup.image))) for n, o in answers]
+                rows = [(n, Result(cells[n], o, digests[cells[n].setup.image])) for n, o in answers]
                 results.update(rows)
                 if recorder:
                     recorder.add(rows)
                 bad += sum(not is_good(outcome, allowed) for _, outcome in answers)
                 progress.update(len(results) - len(known), bad)
-        _refuse_if_all_are(results, database)
         finished = True
     except KeyboardInterrupt:
         pass
@@ -165,8 +165,10 @@ def _run(
         progress.clear()
         if recorder:
             recorder.flush()
-    if database and finished:
-        database.file.finish(database.run)
+    if finished:
+        _refuse_if_all_are(results, database)
+        if database:
+            database.file.finish(database.run)
     return finished, results
 
 
@@ -208,7 +210,7 @@ def _interrupted(
 ) -> int:
     done = [results[number] for number in sorted(results)]
     if done:
-        _show(done, _look(options), quiet=options.quiet, shown=options.json != "-")
+        show(done, look_of(options), quiet=options.quiet, shown=options.json != "-")
     how = "nothing is kept without --db FILE"
     if database:
         how = f"{database.file.path} keeps them; the same with --resume {database.run} goes on"
@@ -218,48 +220,7 @@ def _interrupted(
     return STATUS_INTERRUPTED
 
 
-# -- what is shown -------------------------------------------------------------------------------
-
-
-def _look(options: Any) -> Look:
-    width = 0
-    with contextlib.suppress(OSError, ValueError):
-        width = os.get_terminal_size(sys.stdout.fileno()).columns
-    return Look(frozenset(options.allow_exit), wants_colour(sys.stdout), width)
-
-
-def _show(results: Sequence[Result], look: Look, *, quiet: bool, shown: bool = True) -> None:
-    """The table, why cells are not good, and a closing line."""
-    if not shown:  # standard output is another's
-        return
-    bad = [result for result in results if not is_good(result.outcome, look.allowed)]
-    if not quiet:
-        _print(table_lines(results, look))
-        print()
-    _print(reason_lines(bad, look, every=quiet))
-    print(f"{len(results):,} cells: {len(results) - len(bad):,} good, {len(bad):,} not")
-
-
-def _print(lines: Iterator[str]) -> None:
-    for line in lines:
-        print(line)
-
-
-def _export(results: Sequence[Result], origin: Origin, options: Any) -> None:
-    allowed = frozenset(options.allow_exit)
-    if options.json == "-":
-        sys.stdout.write(as_json(results, origin, allowed))
-    elif options.json:
-        write_text(options.json, as_json(results, origin, allowed))
-    if options.junit:
-        write_text(options.junit, as_junit(results, origin, allowed))
-    if options.html:
-        from emu.webpage import page
-
-        write_text(options.html, page(results, origin, allowed))
-
-
-# -- comparing -----------------------------------------------------------------------------------
+# -- what came of it --------------------------------------------------------------------------
 
 
 def _baseline(text: str) -> list[Result]:
@@ -278,43 +239,4 @@ def _verdict(
     if baseline is None:
         allowed = frozenset(options.allow_exit)
         return int(not all(is_good(result.outcome, allowed) for result in results))
-    return _compare(baseline, results, options)
-
-
-def _compare(old: Sequence[Result], new: Sequence[Result], options: Any) -> int:
-    comparison = compare(old, new, options.tolerance)
-    if old and new and len(comparison.new) == len(new):
-        raise EmuError("the two runs have no cell in common: there is nothing to compare")
-    if options.json != "-":
-        _print(comparison.lines())
-    return int(bool(comparison.changes))
-
-
-def results(options: Any) -> int:
-    """`hvcemu results`."""
-    with ResultsFile(options.file) as file:
-        if len(options.runs) > 2:
-            raise EmuError("give no run to list them, one to show it, or two to compare them")
-        if not options.runs:
-            _refuse_exports(options)
-            _print(_run_lines(file))
-            return 0
-        runs = [file.run(number) for number in options.runs]
-        found = [file.results(run.id) for run in runs]
-    last = runs[-1]
-    _export(found[-1], Origin(last.version, last.command, last.started), options)
-    if len(runs) == 2:
-        return _compare(found[0], found[1], options)
-    _show(found[0], _look(options), quiet=False, shown=options.json != "-")
-    return 0
-
-
-def _refuse_exports(options: Any) -> None:
-    if options.json or options.junit or options.html:
-        raise EmuError("say which RUN is to be written")
-
-
-def _run_lines(file: ResultsFile) -> Iterator[str]:
-    for run in file.runs():
-        state = f"{run.done:,} cells" if run.finished else f"{run.done:,} of {run.total:,} cells"
-        yield f"{run.id:>4}  {run.started}  {run.version}  {state:<20}  {run.command}"
+    return show_comparison(baseline, results, options)

@@ -13,7 +13,6 @@ wherever SQLite's locks do, which is not so on every network file system.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
 import time
@@ -22,11 +21,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
 
-from emu.discovery import Verdict
-from emu.endings import Ending
 from emu.errors import ResultsError
-from emu.matrix import Cell, Result
-from emu.trial import CallLine, Outcome, Setup
+from emu.matrix import Result
+from emu.rows import INSERT, SELECT, from_row, to_row
 
 APPLICATION = 0x4856_434D  # "HVCM"
 SCHEMA = 1
@@ -51,20 +48,6 @@ CREATE TABLE cells (
 );
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {SCHEMA};
-"""
-_COLUMNS = (
-    "run", "place", "key", "guest", "profile", "conduit", "cpus", "core", "services", "setup",
-    "image", "ending", "status", "detail", "console", "calls", "verdicts", "total_calls",
-    "cycles", "instructions", "seconds",
-)  # fmt: skip
-_INSERT = f"""
-INSERT OR IGNORE INTO cells ({", ".join(_COLUMNS)})
-VALUES ({", ".join("?" * len(_COLUMNS))})
-"""
-_SELECT = """
-SELECT guest, profile, setup, image, ending, status, detail, console, calls, verdicts,
-       total_calls, cycles, instructions, seconds
-FROM cells WHERE run = ? ORDER BY place
 """
 
 
@@ -165,9 +148,9 @@ class ResultsFile:
 
     def store(self, run: int, rows: Iterable[tuple[int, Result]]) -> None:
         """Results with their places in the matrix; what is there already stays."""
-        packed = [_row(run, place, result) for place, result in rows]
+        packed = [to_row(run, place, result) for place, result in rows]
         with self._transaction() as base:
-            base.executemany(_INSERT, packed)
+            base.executemany(INSERT, packed)
 
     def finish(self, run: int) -> None:
         """All cells are there."""
@@ -207,51 +190,11 @@ class ResultsFile:
     def results(self, run: int) -> list[Result]:
         """The cells of a run in the order of the matrix."""
         with self._guard():
-            rows = self._base.execute(_SELECT, (run,)).fetchall()
+            rows = self._base.execute(SELECT, (run,)).fetchall()
         try:
-            return [_result(row) for row in rows]
+            return [from_row(row) for row in rows]
         except (ValueError, TypeError, KeyError, zlib.error) as error:
             self.refuse(f"run {run} is damaged: {error}")
-
-
-def _pack(value: Any) -> bytes:
-    return zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 1)
-
-
-def _unpack(data: bytes) -> Any:
-    return json.loads(zlib.decompress(data))
-
-
-def _row(run: int, place: int, result: Result) -> tuple[Any, ...]:
-    cell, outcome, digest = result
-    setup = cell.setup
-    return (
-        run, place, cell.key, cell.guest, cell.profile, setup.conduit, setup.cpus, setup.core,
-        cell.services, json.dumps(setup), digest, str(outcome.ending), outcome.status,
-        outcome.detail, _pack(outcome.console), _pack(outcome.calls),
-        json.dumps(outcome.verdicts), outcome.total_calls, outcome.cycles, outcome.instructions,
-        outcome.seconds,
-    )  # fmt: skip
-
-
-def _result(row: tuple[Any, ...]) -> Result:
-    guest, profile, setup, digest, ending, status, detail, console, calls, verdicts, *rest = row
-    outcome = Outcome(
-        Ending(ending), status, detail, _unpack(console),
-        tuple(CallLine(*line) for line in _unpack(calls)),
-        tuple(Verdict(*verdict) for verdict in json.loads(verdicts)), *rest,
-    )  # fmt: skip
-    return Result(Cell(guest, profile, read_setup(setup)), outcome, digest)
-
-
-def read_setup(text: str) -> Setup:
-    """A setup from its JSON; lists are tuples again."""
-    setup = Setup(*json.loads(text))
-    return setup._replace(
-        services=tuple((str(name), bool(on)) for name, on in setup.services),
-        registers=tuple((str(name), int(value)) for name, value in setup.registers),
-        deny=tuple((int(base), int(count)) for base, count in setup.deny),
-    )
 
 
 class Recorder:

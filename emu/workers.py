@@ -1,32 +1,22 @@
-"""Runs many setups, here or over an executor, so that each costs at most itself.
+"""Runs many setups over an executor, so that each costs at most itself.
 
 The unit of work is a chunk: a worker is given some setups, does as many as fit into a fifth of a
 second (at least one) and answers; the rest is handed out anew. So tiny guests cost little
 overhead, progress stays live, and a worker's time for a chunk is bounded by one setup's.
 
 What goes wrong costs one setup and is its outcome: an `EmuError` is REFUSED; memory that runs
-out, an unexpected exception and a worker that dies or hangs are LOST, with the reason. When a
-local worker dies, whatever was not answered is run again, the suspects one at a time in a process
-of their own; a foreign executor gets them again one at a time. An answer is taken once only.
+out, an unexpected exception and a worker that is lost are LOST, with the reason. What a lost worker
+had is tried once more, one at a time. An answer is taken once only.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import math
-import multiprocessing
 import os
-import signal
-import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from concurrent.futures.process import ProcessPoolExecutor
-from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
 from typing import NamedTuple
 
 from emu.endings import STATUS_FAULT, STATUS_USER, Ending
@@ -38,11 +28,6 @@ CHUNK = 64
 CHUNK_SECONDS = 0.2
 TICK = 0.2
 """Seconds between two looks of the caller's at least, for its progress line."""
-GRACE = 10.0
-"""Seconds beyond its own limit until a worker counts as hung."""
-HEADROOM = 4 << 30
-"""Address space a local worker may take beyond its parent's and twice the guest's RAM: our choice,
-far more than a run takes and far less than hurts a host that runs one worker per CPU."""
 
 Work = Callable[[Setup], Outcome]
 Numbered = Mapping[int, Setup]
@@ -92,37 +77,6 @@ def do_chunk(work: Work, setups: tuple[Setup, ...]) -> list[Outcome]:
         if time.monotonic() >= ends:
             break
     return outcomes
-
-
-def _prepare(memory: int) -> None:
-    """A local worker's first steps: Ctrl-C is its parent's, memory is bounded, no orphan."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _limit_memory(memory)
-    gc.freeze()
-    gc.enable()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _limit_memory(beyond: int) -> None:
-    """Bound the address space to what is taken now and `beyond`; only where the host can."""
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource  # not on Windows
-
-        pages = int(_statm().split()[0])
-        limit = pages * resource.getpagesize() + beyond
-        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
-
-
-def _statm() -> str:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return file.read()
 
 
 # -- over an executor -----------------------------------------------------------------------------
@@ -215,89 +169,3 @@ def _outcomes(future: Future[list[Outcome]], again: bool) -> list[Outcome]:
     except BaseException as error:  # a cancelled future's error is no Exception everywhere
         reason = f"its worker was lost twice: {type(error).__name__}: {error}"
         return [lost(reason)] if again else []
-
-
-# -- on this machine ------------------------------------------------------------------------------
-
-
-def run_here(setups: Numbered, work: Work = attempt) -> Iterator[Answers]:
-    """Run setups in this process: nothing to start, and nothing between us and a hang."""
-    for number, setup in setups.items():
-        yield [(number, careful(work, setup))]
-
-
-def run_in_processes(
-    setups: Numbered, jobs: int, *, work: Work = attempt, grace: float = GRACE
-) -> Iterator[Answers]:
-    """Run setups in local processes that may die or hang."""
-    left = dict(setups)
-    beyond = HEADROOM + 2 * max((setup.memory for setup in setups.values()), default=0)
-    while left:
-        suspects: list[int] = []
-        with _pool(jobs, beyond) as pool:
-            try:
-                for answers in run_over(
-                    dict(left), pool, slots=lambda: jobs, work=work, grace=grace
-                ):  # fmt: skip
-                    for number, _ in answers:
-                        del left[number]
-                    yield answers
-            except WorkersDied as died:
-                suspects = died.suspects
-        for number in suspects:
-            yield [(number, run_alone(left.pop(number), beyond, work=work, grace=grace))]
-
-
-@contextlib.contextmanager
-def _pool(jobs: int, memory: int) -> Iterator[ProcessPoolExecutor]:
-    """Local processes, killed at the end: they have nothing to save."""
-    before = {process.pid for process in multiprocessing.active_children()}
-    pool = ProcessPoolExecutor(jobs, context(), initializer=_prepare, initargs=(memory,))
-    try:
-        yield pool
-    finally:
-        for process in multiprocessing.active_children():
-            if process.pid not in before:
-                process.kill()
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def context() -> BaseContext:
-    """How processes are started: by fork where that is safe, for it takes 5 ms and not 300."""
-    can_fork = "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
-    alone = threading.active_count() == 1
-    return multiprocessing.get_context("fork" if can_fork and alone else "spawn")
-
-
-def run_alone(
-    setup: Setup, memory: int = HEADROOM, *, work: Work = attempt, grace: float = GRACE
-) -> Outcome:
-    """Run one setup in a process of its own, whose death is an outcome."""
-    ours, theirs = context().Pipe(duplex=False)
-    process = context().Process(  # type: ignore[attr-defined]
-        target=_run_and_send, args=(theirs, memory, work, setup)
-    )
-    process.start()
-    theirs.close()
-    try:
-        if not ours.poll(setup.seconds + grace):
-            return lost(f"no answer within {setup.seconds + grace:g} seconds: killed")
-        answer: Outcome = ours.recv()
-        return answer
-    except EOFError:
-        process.join()
-        return lost(_death(process.exitcode))
-    finally:
-        process.kill()
-        process.join()
-
-
-def _run_and_send(pipe: Connection, memory: int, work: Work, setup: Setup) -> None:
-    _prepare(memory)
-    pipe.send(careful(work, setup))
-
-
-def _death(status: int | None) -> str:
-    if status is not None and status < 0:
-        return f"its worker died of {signal.Signals(-status).name}"
-    return f"its worker ended by itself with status {status}"

@@ -1,6 +1,5 @@
 """The file of results: what is written is read, and what is not ours is left alone."""
 
-import json
 import multiprocessing
 import sqlite3
 from contextlib import closing
@@ -8,19 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from emu import results
-from emu.endings import Ending
 from emu.errors import ResultsError
-from emu.results import Recorder, ResultsFile, read_setup
-from matrix_kit import BROKEN, outcome, result
+from emu.results import Recorder, ResultsFile
+from matrix_kit import RICH, outcome, result
 
 ABOUT = ("2026-01-02T03:04:05+00:00", "0.1.0", "hvcemu matrix hello")
-RICH = result(
-    "trng", "./mine.toml",
-    outcome(Ending.EXIT, 3, detail="3", console="\0é\x1b[2J" * 100, verdicts=(BROKEN,)),
-    conduit="smc", cpus=4, core="max", services=(("trng", False),), registers=(("STD_BMAP", 0),),
-    deny=((0x8400_0050, 16),), memory=1 << 20, seed=2**64 - 1, append="a b", cycles=None,
-)  # fmt: skip
 
 
 @pytest.fixture
@@ -173,9 +164,3 @@ def test_two_may_write_one_file_at_once(path):
     with ResultsFile(path) as file:
         assert [(run.done, run.finished) for run in file.runs()] == [(100, True)] * 2
         assert {len({r.cell.guest[0] for r in file.results(n)}) for n in (1, 2)} == {1}
-
-
-def test_setups_survive_json():
-    setup = RICH.cell.setup
-    assert read_setup(json.dumps(setup)) == setup
-    assert results.SCHEMA == 1
