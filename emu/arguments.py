@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from emu.smccc import MASK32, MASK64
+
+T = TypeVar("T")
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -56,6 +60,48 @@ def seconds(text: str) -> float:
         value = -1.0
     if not 0 < value < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds such as 2.5")
+    return value
+
+
+def several(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
+    """A type for values of another type with commas between them; each counts once."""
+
+    def read(text: str) -> tuple[T, ...]:
+        values = [kind(part.strip()) for part in text.split(",") if part.strip()]
+        if not values:
+            raise argparse.ArgumentTypeError("give one value at least, several with commas")
+        return tuple(dict.fromkeys(values))
+
+    return read
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    """A type for one of some words."""
+
+    def read(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(names)}")
+        return text
+
+    return read
+
+
+def percent(text: str) -> float:
+    """A share such as 5%, 0.5% or 5."""
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share such as 2.5%")
+    return value
+
+
+def guest_status(text: str) -> int:
+    """An exit status that a guest can have."""
+    value = number(text)
+    if value > 255:
+        raise argparse.ArgumentTypeError(f"{text} is not an exit status from 0 to 255")
     return value
 
 

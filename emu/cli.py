@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         argcomplete.autocomplete(parser)
     options = parser.parse_args(argv)
+    options.argv = list(sys.argv[1:] if argv is None else argv)
     try:
         status = int(options.command(options))
         sys.stdout.flush()
@@ -81,7 +82,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors are one line that ends with what to type next."""
+    """Errors are one line that ends with what to type next.
+
+    `fill` adds the arguments when they are first needed: no other command pays for them.
+    """
+
+    fill: Callable[[argparse.ArgumentParser], None] | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self.fill:
+            fill, self.fill = self.fill, None
+            fill(self)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(STATUS_USER, f"hvcemu: {message}; see `{self.prog} --help`\n")
@@ -116,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
             "hvcemu call 0x8600FF01 --profile kvm-6.1     one call, no guest",
             "hvcemu explain 0xC4000053                    what an identifier means, who answers",
             "hvcemu diff kvm-6.1 kvm-6.12                 what changed between two kernels",
+            "hvcemu matrix guests/bin --profile 'kvm-*'   every guest below every kernel",
         ),
         formatter_class=_Formatter,
     )
@@ -124,8 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hvcemu {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
-        _add_run, _add_call, _add_explain, _add_profiles, _add_diff, _add_migrate, _add_rules,
-        _add_mutate, _add_fuzz, _add_doctor,
+        _add_run, _add_matrix, _add_results, _add_mutate, _add_rules, _add_fuzz, _add_call,
+        _add_explain, _add_profiles, _add_diff, _add_migrate, _add_doctor,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -133,8 +146,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _command(
     subparsers: Any, name: str, function: Callable[[Any], int], summary: str, *examples: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+) -> _Parser:
+    parser: _Parser = subparsers.add_parser(
         name,
         help=summary,
         description=summary[0].upper() + summary[1:] + ".",
@@ -240,6 +253,45 @@ def _add_run(subparsers: Any) -> None:
     )
     defaults = vars(parser.parse_args([]))
     parser.set_defaults(start_options={key: defaults[key] for key in commands.START_OPTIONS})
+
+
+def _add_matrix(subparsers: Any) -> None:
+    _command(
+        subparsers, "matrix", commands.matrix, "run every combination of guests and worlds",
+        "hvcemu matrix smccc_discover --profile 'kvm-*,none' --allow-exit 3",
+        "hvcemu matrix guests/bin --profile 'kvm-*' --conduit hvc,smc --cpus 1,4 --html out.html",
+        "hvcemu matrix vendor_uid --profile kvm-6.12 --vary services",
+        "hvcemu matrix guests/bin --db results.sqlite         keeps the results",
+        "hvcemu matrix guests/bin --baseline results.sqlite   fails where they are others now",
+        "hvcemu matrix guests/bin --dask tcp://10.0.0.1:8786  on a cluster",
+        "",
+        "exit status: 0 every cell is good, or with --baseline as before; 1 otherwise;",
+        "  2 your mistake; 130 Ctrl-C (--db keeps what was done, --resume goes on)",
+    ).fill = _fill_matrix
+
+
+def _fill_matrix(parser: argparse.ArgumentParser) -> None:
+    from emu.matrix_arguments import fill_matrix
+
+    fill_matrix(parser)
+
+
+def _add_results(subparsers: Any) -> None:
+    _command(
+        subparsers, "results", commands.results, "list, show and compare the runs of a matrix",
+        "hvcemu results results.sqlite               lists the runs in a file",
+        "hvcemu results results.sqlite 3             the table of run 3",
+        "hvcemu results results.sqlite 3 4           what run 4 does otherwise than run 3",
+        "hvcemu results results.sqlite 3 --html out.html",
+        "",
+        "exit status: 0; 1 where two runs differ; 2 your mistake",
+    ).fill = _fill_results
+
+
+def _fill_results(parser: argparse.ArgumentParser) -> None:
+    from emu.matrix_arguments import fill_results
+
+    fill_results(parser)
 
 
 def _add_call(subparsers: Any) -> None:

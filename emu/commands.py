@@ -10,10 +10,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from emu.errors import EmuError
 from emu.profile import data_folder, load_profile
+from emu.progress import wants_colour
 from emu.smccc import Call, Conduit, FunctionId
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _attach_traces(vm: Vm, options: Any, say: Callable[[str], None]) -> Callable
                 say,
                 calls="calls" in options.trace,
                 exceptions="exceptions" in options.trace,
-                colour=_wants_colour(sys.stderr),
+                colour=wants_colour(sys.stderr),
             )
         )
     if not options.trace_file:
@@ -151,10 +152,6 @@ def _attach_traces(vm: Vm, options: Any, say: Callable[[str], None]) -> Callable
         JsonTrace(vm.el2, lambda line: print(line, file=stream), options.image or vm.image.path)
     )
     return stream.close
-
-
-def _wants_colour(stream: IO[str]) -> bool:
-    return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def find_image(name: str) -> str:
@@ -326,6 +323,20 @@ def migrate(options: Any) -> int:
     return 0
 
 
+def matrix(options: Any) -> int:
+    """`hvcemu matrix`."""
+    from emu.matrix_commands import matrix
+
+    return matrix(options, find_image)
+
+
+def results(options: Any) -> int:
+    """`hvcemu results`."""
+    from emu.results_commands import results
+
+    return results(options)
+
+
 def doctor(options: Any) -> int:
     """`hvcemu doctor`."""
     from emu.doctor import checks
@@ -355,7 +366,7 @@ def print_json(value: Any) -> None:
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Aligned columns: by rich on a terminal, plain and unwrapped in a pipe."""
-    if not _wants_colour(sys.stdout):
+    if not wants_colour(sys.stdout):
         texts = [[str(cell) for cell in row] for row in (titles, *rows)]
         widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
         for cells in texts:

@@ -44,3 +44,7 @@ class OneRegError(KvmError):
 
 class SnapshotError(EmuError):
     """A machine cannot be saved, or a saved one cannot be loaded; names the file."""
+
+
+class ResultsError(EmuError):
+    """A file of results cannot be read or written; names the file."""

@@ -115,20 +115,19 @@ def fuzz(
     chosen = list(specs or target.specs)
     found: list[Failure] = []
 
-    @hypothesis.seed(seed)
-    @hypothesis.settings(
-        max_examples=examples, database=None, deadline=None, print_blob=False,
-        suppress_health_check=list(hypothesis.HealthCheck), report_multiple_bugs=False,
-    )
-    @hypothesis.given(series=_series(chosen, sanity))
     def search(series: list[Call]) -> None:
         failure = try_series(target, series)
         if failure is not None:
             found.append(failure)
             raise _FoundError
 
+    wishes = hypothesis.settings(
+        max_examples=examples, database=None, deadline=None, print_blob=False,
+        suppress_health_check=list(hypothesis.HealthCheck), report_multiple_bugs=False,
+    )
+    drawn = hypothesis.given(series=_series(chosen, sanity))(search)
     try:
-        search()
+        hypothesis.seed(seed)(wishes(drawn))()
     except _FoundError:
         return found[-1]  # the one hypothesis has shrunk to, run last
     return None

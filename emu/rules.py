@@ -84,21 +84,27 @@ class Facts:
         fid = int(call.fid)
         if fid not in _TELLING or not isinstance(answer, Ret) or not answer:
             return new
-        self._take(fid, call, answer)
-        return True
+        return self._take(fid, call, answer) or new
 
-    def _take(self, fid: int, call: Call, answer: Ret) -> None:
+    def _take(self, fid: int, call: Call, answer: Ret) -> bool:
+        """Keep an answer that tells something; whether it is new."""
         x0 = signed(answer.x0)
         tables = {PSCI_FEATURES: self.psci, ARCH_FEATURES: self.arch,
                   PV_TIME_FEATURES: self.pv_time}
         if fid in tables:
-            tables[fid][call.arg32(1)] = x0
-        elif fid in _VERSIONS:
-            setattr(self, _VERSIONS[fid], x0)
-        elif fid == VENDOR_UID:
-            self.uid = "" if x0 == -1 else uuid_text((*answer[:4], 0, 0, 0)[:4])
+            asked = call.arg32(1)
+            known, tables[fid][asked] = tables[fid].get(asked), x0
+            return known != x0
+        name = _VERSIONS.get(fid, "")
+        told: int | str = x0
+        if fid == VENDOR_UID:
+            name, told = "uid", "" if x0 == -1 else uuid_text((*answer[:4], 0, 0, 0)[:4])
         elif fid == KVM_FEATURES and len(answer) >= 4:
-            self.vendor_features = sum((answer[n] & MASK32) << 32 * n for n in range(4))
+            name, told = "vendor_features", sum((answer[n] & MASK32) << 32 * n for n in range(4))
+        if not name or getattr(self, name) == told:
+            return False
+        setattr(self, name, told)
+        return True
 
     @property
     def vendor(self) -> str:

@@ -50,12 +50,40 @@ def write(path: Path, data: Iterator[bytes], header: Callable[[], Any]) -> None:
     try:
         if os.path.lexists(target) and not stat.S_ISREG(os.lstat(target).st_mode):
             raise SnapshotError(f"{path}: cannot be saved: it is not a regular file")
-        with _replacing(target) as file:
+        with replacing(target) as file:
             _fill(file, data, header)
     except OSError as error:
         raise SnapshotError(
             f"{path}: cannot be saved: {error.strerror or error}; nothing was changed"
         ) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file or leave what was there; OSError names the file.
+
+    What is no regular file, such as /dev/stdout, is written to as it is.
+    """
+    target = os.path.realpath(path)
+    try:
+        if os.path.lexists(target) and not stat.S_ISREG(os.lstat(target).st_mode):
+            with open(target, "wb") as device:
+                device.write(text.encode())
+            return
+        with replacing(target) as file:
+            file.write(text.encode())
+            if hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), _mode(target))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+
+
+def _mode(target: str) -> int:
+    """Who may read a text: as before, or as the umask has it for new files."""
+    with contextlib.suppress(OSError):
+        return stat.S_IMODE(os.stat(target).st_mode)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def _fill(file: IO[bytes], data: Iterator[bytes], header: Callable[[], Any]) -> None:
@@ -79,7 +107,7 @@ def _fill(file: IO[bytes], data: Iterator[bytes], header: Callable[[], Any]) -> 
 
 
 @contextmanager
-def _replacing(target: str) -> Iterator[IO[bytes]]:
+def replacing(target: str) -> Iterator[IO[bytes]]:
     """A new file that takes the place of `target` at the end, or vanishes."""
     import tempfile  # only who saves needs it
 

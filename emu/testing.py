@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import textwrap
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,8 @@ def mutate(options: Any) -> int:
     """`hvcemu mutate`."""
     from emu.campaign import default_jobs, header, open_record, run_all
     from emu.faults import choose, mutations
-    from emu.mutate import counts, prepare, score, survivors
+    from emu.mutate import COPED, counts, prepare, score, survivors
+    from emu.progress import Progress
 
     setup = setup_of(options)
     subject = prepare(setup, limit=options.max_cycles)
@@ -62,14 +63,19 @@ def mutate(options: Any) -> int:
         record = open_record(options.out, head)
     done = record.done if record else {}
     left = [mutation for mutation in mutants if str(mutation) not in done]
-    progress = Progress(sys.stderr, len(mutants), len(mutants) - len(left), quiet=options.quiet)
+    progress = Progress(
+        io.StringIO() if options.quiet else sys.stderr, len(mutants),
+        done=len(mutants) - len(left), what="mutants", bad="not coped with",
+    )  # fmt: skip
     results = [done[str(mutation)] for mutation in mutants if str(mutation) in done]
+    bad = len(survivors(results))
     jobs = options.jobs or default_jobs(len(left))
     for result in run_all(subject, setup, left, jobs, options.max_cycles):
         results.append(result)
         if record:
             record.append(result)
-        progress.step(len(survivors(results)) if progress.due else None)
+        bad += result.verdict not in COPED
+        progress.update(len(results), bad)
     progress.clear()
     own = subject.reference.verdicts
     lost = survivors(results)
@@ -160,41 +166,3 @@ def setup_of(options: Any) -> Any:
         append=options.append, initrd=options.initrd, dtb=options.dtb,
         seconds=options.timeout or 60.0,
     )  # fmt: skip
-
-
-class Progress:
-    """A line on a terminal that says how far it is, and how long it will take."""
-
-    def __init__(self, stream: Any, total: int, done: int, *, quiet: bool) -> None:
-        self._stream, self._total, self._done, self._first = stream, total, done, done
-        self._enabled = stream.isatty() and not quiet
-        self._started = time.monotonic()
-        self._next = self._started + 1.0
-        self._shown = False
-
-    @property
-    def due(self) -> bool:
-        """Whether the line is about to be drawn."""
-        return self._enabled and time.monotonic() >= self._next
-
-    def step(self, bad: int | None) -> None:
-        """One more is done; `bad` so far, where it is known."""
-        self._done += 1
-        if not self.due:
-            return
-        now = time.monotonic()
-        self._next, self._shown = now + 0.2, True
-        rate = (self._done - self._first) / (now - self._started)
-        left = (self._total - self._done) / rate
-        self._stream.write(
-            f"\r\x1b[K\x1b[2m{self._done:,} of {self._total:,}  {rate:,.0f} /s  {left:.0f} s left"
-            + (f"  {bad} not coped with" if bad else "") + "  Ctrl-C stops\x1b[0m"
-        )
-        self._stream.flush()
-
-    def clear(self) -> None:
-        """Take it away."""
-        if self._shown:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
-            self._shown = False

@@ -26,6 +26,10 @@ from emu.vm import Vm
 MIB = 1 << 20
 STRETCH = 2_000_000
 """Cycles between two looks at the clock of the host and at the console: a few milliseconds."""
+FIRST_PIECE = 50_000
+"""Cycles of the first piece of a stretch: more than most tiny guests take."""
+SLOW = 0.05
+"""Seconds of the host a piece of a stretch should not take."""
 MAX_OUTPUT = 1 * MIB
 MAX_CALLS = 10_000
 """How many calls an outcome keeps: a guest that polls for ever costs no memory."""
@@ -195,20 +199,32 @@ def run_within(
     """Run to an end or a limit; the exit, and whether it was stopped for printing too much.
 
     A call that is forwarded to nobody is answered NOT_SUPPORTED. `enough` ends the run as the
-    limits do; it is asked every `STRETCH` cycles, so that the answer is the same on every host
-    when it depends on the guest alone.
+    limits do. It is asked where output is measured, every `STRETCH` cycles, so that the answer is
+    the same on every host when it depends on the guest alone; the host's clock is looked at more
+    often where the guest is slow.
     """
     ends = time.monotonic() + seconds
+    piece, next_look = FIRST_PIECE, vm.clock.cycles + STRETCH
     while True:
-        left = STRETCH if cycles is None else min(STRETCH, cycles - vm.clock.cycles)
-        exit = vm.run(max(left, 0))
+        until = next_look if cycles is None else min(next_look, cycles)
+        started = time.monotonic()
+        exit = vm.run(max(min(piece, until - vm.clock.cycles), 0))
         if isinstance(exit, exits.Hypercall):
             exit.ret = Ret.not_supported()
         elif not isinstance(exit, exits.Deadline):
             return exit, False
-        elif vm.console.printed > MAX_OUTPUT:
-            return exit, True
-        elif cycles is not None and vm.clock.cycles >= cycles:
+        if cycles is not None and vm.clock.cycles >= cycles:
             return exit, False
-        if time.monotonic() >= ends or enough():
+        if vm.clock.cycles >= next_look:
+            next_look = vm.clock.cycles + STRETCH
+            if vm.console.printed > MAX_OUTPUT:
+                return exit, True
+            if enough():
+                return exit, False
+        now = time.monotonic()
+        if now >= ends:
             return exit, False
+        if now - started > SLOW:
+            piece = max(piece // 2, 1)
+        elif now - started < SLOW / 4:
+            piece = min(piece * 2, STRETCH)

@@ -43,6 +43,10 @@ def test_broken_ranges(text):
         (arguments.forward, "0xC6000000+2=f.py:g", (0xC600_0000, 2, "f.py:g")),
         (arguments.forward, "1", (1, 1, "")),
         (arguments.trace_kinds, "calls, exceptions", {"calls", "exceptions"}),
+        (arguments.several(arguments.number), "1, 2,,0x1", (1, 2)),
+        (arguments.several(arguments.one_of("hvc", "smc")), "smc,hvc", ("smc", "hvc")),
+        (arguments.percent, "2.5%", 2.5), (arguments.percent, "5", 5.0),
+        (arguments.guest_status, "255", 255),
     ],
 )  # fmt: skip
 def test_words(function, text, value):
@@ -56,6 +60,9 @@ def test_words(function, text, value):
         (arguments.function_id, "0x100000000"), (arguments.positive, "0"), (arguments.size, "-1M"),
         (arguments.seconds, "0"), (arguments.seconds, "nan"), (arguments.register, "X"),
         (arguments.services, "trng"), (arguments.services, "+"), (arguments.trace_kinds, "all"),
+        (arguments.several(arguments.number), ","), (arguments.several(arguments.size), "64M,x"),
+        (arguments.one_of("hvc"), "smc"), (arguments.percent, "-1"), (arguments.percent, "nan"),
+        (arguments.guest_status, "256"),
     ],
 )  # fmt: skip
 def test_words_that_mean_nothing(function, text):
