@@ -8,6 +8,7 @@
 // bug: 35 kvm-unit-tests e14e6ba5
 // run: profile=kvm-6.12 cpus=2 max-cycles=4000000
 // caught: rule secondary-unprepared
+// caught: ending fault 121
 #include "lib/guest.h"
 
 static volatile unsigned online = 1;

@@ -9,6 +9,7 @@
 // bug: 33 optee_os PR 2169
 // run: profile=kvm-6.12 cpus=2 max-cycles=4000000
 // caught: rule secondary-unprepared
+// caught: ending fault 121
 #include "lib/guest.h"
 
 __asm__(".text\n"

@@ -8,6 +8,7 @@
 // bug: 34 zephyr PR 64951
 // run: profile=kvm-6.12 cpus=2 max-cycles=8000000
 // caught: rule secondary-unprepared
+// caught: ending fault 121
 #include "lib/guest.h"
 
 typedef void function(void);
