@@ -155,8 +155,8 @@ def _attach_traces(vm: Vm, options: Any, say: Callable[[str], None]) -> Callable
 
 
 def find_image(name: str) -> str:
-    """A path, or the name of a guest that ships with hvcemu."""
-    if os.path.exists(name) or os.sep in name:
+    """A path, or the name of a guest that ships with hvcemu: hello, bugs/NAME."""
+    if os.path.exists(name) or (os.sep in name and not name.startswith("bugs/")):
         return name
     folder = data_folder("guests")
     bundled = folder / f"{name.removesuffix('.elf')}.elf"
@@ -165,7 +165,8 @@ def find_image(name: str) -> str:
     known = sorted(path.stem for path in folder.glob("*.elf"))
     import difflib  # only a mistake needs it
 
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    bugs = [f"bugs/{path.stem}" for path in folder.glob("bugs/*.elf")]
+    near = difflib.get_close_matches(name, known + bugs, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"bundled are {', '.join(known)}"
     raise EmuError(f"{name}: no such file, and no guest of that name; {hint}")
 

@@ -148,6 +148,7 @@ def test_a_function_of_ones_own_answers_a_range(tmp_path):
         (("bogus",), "invalid choice"),
         (("run", "nothing"), "no such file, and no guest of that name"),
         (("run", "helo"), "did you mean hello"),
+        (("run", "bugs/nutx_smc"), "did you mean bugs/nuttx_smc"),
         (("run", "/nowhere/x.elf"), "No such file"),
         (("run", "hello", "--profile", "kvm6.1"), "did you mean kvm-6.1"),
         (("run", "hello", "--cpus", "-1"), "1 to 123 CPUs"),

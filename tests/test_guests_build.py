@@ -103,6 +103,21 @@ def test_building_prints_a_table(tmp_path: Path) -> None:
 
 
 @needs_compiler
+def test_a_guest_of_another_folder_goes_by_its_folders_name(tmp_path: Path) -> None:
+    root = copy_tree(tmp_path / "copy")
+    name = Path("guests") / "bin" / "bugs" / "nuttx_smc.elf"
+    shutil.rmtree(root / "guests" / "bin" / "bugs")
+    done = run_tool(root, "bugs/nuttx_smc", "corners")
+    assert done.stdout.split()[0::3] == ["bugs/nuttx_smc.elf", "corners.o"]
+    assert (root / name).read_bytes() == (ROOT / name).read_bytes()
+    (root / name).rename(root / name.with_name("hello.elf"))
+    done = run_tool(root, "--check")
+    assert done.returncode == 1
+    assert "nuttx_smc.elf: missing" in done.stderr
+    assert "bugs/hello.elf: has no source" in done.stderr
+
+
+@needs_compiler
 def test_an_unknown_guest_is_refused() -> None:
     done = run_tool(ROOT, "no_such_guest")
     assert done.returncode == 1
@@ -146,7 +161,7 @@ def test_every_guest_says_how_to_run_it_and_what_to_expect(source: Path) -> None
     assert max(map(len, text.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("elf", ELVES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("elf", sorted((GUESTS / "bin").rglob("*.elf")), ids=lambda path: path.stem)
 def test_segments_are_separate_and_never_writable_code(elf: Path) -> None:
     image = elf.read_bytes()
     kind, machine, _, entry, phoff = struct.unpack_from("<HHIQQ", image, 16)

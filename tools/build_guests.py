@@ -1,9 +1,10 @@
 """Build the bare-metal guests of guests/ into guests/bin, byte for byte the same everywhere.
 
 Each `guests/NAME.c` or `guests/NAME.S` becomes one `guests/bin/NAME.elf`, linked with the runtime
-of guests/lib by guests/lib/guest.ld. Each `guests/objects/NAME.c` or `.S` is compiled to
-`guests/bin/NAME.o` and not linked: its functions are for `Vm.call`. These files are committed, so
-nobody needs a compiler to run them; `--check` proves that they are what the sources say.
+of guests/lib by guests/lib/guest.ld; those of `guests/bugs/` go to `guests/bin/bugs/`. Each
+`guests/objects/NAME.c` or `.S` is compiled to `guests/bin/NAME.o` and not linked: its functions are
+for `Vm.call`. These files are committed, so nobody needs a compiler to run them; `--check` proves
+that they are what the sources say.
 
 The compiler is Zig's clang and its lld, from the PyPI package `ziglang`: a cross toolchain by
 `pip install`, the same on every host. Four things about it were learnt the hard way:
@@ -33,7 +34,8 @@ from pathlib import Path
 
 GUESTS = Path(__file__).resolve().parent.parent / "guests"
 ZIGLANG = "0.17.0"  # exactly: another clang gives other bytes (also in pyproject.toml, extra tools)
-OBJECTS = "objects"
+TARGETS = {"": "{}.elf", "bugs": "bugs/{}.elf", "objects": "{}.o"}
+"""What becomes of the sources of each folder of guests/, below guests/bin."""
 JOBS = 2
 SOURCE_SUFFIXES = (".c", ".S")
 
@@ -62,6 +64,7 @@ class Guest:
 
     source: Path
     elf: Path
+    name: str
 
     @property
     def is_object(self) -> bool:
@@ -92,17 +95,23 @@ def sources(directory: Path) -> list[Path]:
     return sorted(path for path in directory.iterdir() if path.suffix in SOURCE_SUFFIXES)
 
 
+def targets() -> dict[str, Path]:
+    """Every source of a guest by the file that is made of it, relative to guests/bin."""
+    return {
+        target.format(source.stem): source
+        for folder, target in TARGETS.items()
+        for source in sources(GUESTS / folder)
+    }
+
+
 def select(names: list[str], output: Path) -> list[Guest]:
-    """The guests of these names, or all of them."""
-    known = {path.stem: path for path in (*sources(GUESTS), *sources(GUESTS / OBJECTS))}
+    """The guests of these names, or all of them: `hello`, `bugs/NAME`."""
+    known = {Path(target).with_suffix("").as_posix(): target for target in targets()}
     if unknown := [name for name in names if name not in known]:
         raise BuildError(f"no such guest: {', '.join(unknown)} (there are: {', '.join(known)})")
-    return [Guest(known[name], output / target_name(known[name])) for name in names or known]
-
-
-def target_name(source: Path) -> str:
-    """What the file made of a source is called."""
-    return source.with_suffix(".o" if source.parent.name == OBJECTS else ".elf").name
+    made = targets()
+    chosen = [known[name] for name in names or known]
+    return [Guest(made[target], output / target, target) for target in chosen]
 
 
 def compile_source(objects: Path, source: Path) -> Path:
@@ -120,6 +129,8 @@ def link(objects: list[Path], elf: Path) -> None:
 
 def build(guests: list[Guest]) -> None:
     """Compile the runtime once and each guest, then link each program with the runtime."""
+    for folder in {guest.elf.parent for guest in guests}:
+        folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(JOBS) as pool:
         objects = Path(scratch)
         paths = [*sources(GUESTS / "lib"), *(guest.source for guest in guests)]
@@ -134,9 +145,9 @@ def build(guests: list[Guest]) -> None:
 
 def print_table(guests: list[Guest]) -> None:
     """What was built, and how large it is."""
-    width = max(len(guest.elf.name) for guest in guests)
+    width = max(len(guest.name) for guest in guests)
     for guest in guests:
-        print(f"{guest.elf.name:<{width}}  {guest.elf.stat().st_size:>7,} bytes")
+        print(f"{guest.name:<{width}}  {guest.elf.stat().st_size:>7,} bytes")
 
 
 def difference(built: Path, committed: Path) -> str | None:
@@ -150,9 +161,10 @@ def difference(built: Path, committed: Path) -> str | None:
 
 def orphans(output: Path) -> list[str]:
     """ELF files without a source."""
-    known = {target_name(path) for path in (*sources(GUESTS), *sources(GUESTS / OBJECTS))}
-    files = (*sorted(output.glob("*.elf")), *sorted(output.glob("*.o")))
-    return [f"{path}: has no source" for path in files if path.name not in known]
+    known = targets()
+    files = (*sorted(output.rglob("*.elf")), *sorted(output.rglob("*.o")))
+    return [f"{path}: has no source" for path in files
+            if path.relative_to(output).as_posix() not in known]  # fmt: skip
 
 
 def check(names: list[str], output: Path) -> None:
@@ -160,7 +172,7 @@ def check(names: list[str], output: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         guests = select(names, Path(scratch))
         build(guests)
-        lines = [difference(guest.elf, output / guest.elf.name) for guest in guests]
+        lines = [difference(guest.elf, output / guest.name) for guest in guests]
     complaints = [line for line in lines if line] + ([] if names else orphans(output))
     if complaints:
         raise BuildError("\n".join(complaints))
@@ -170,14 +182,14 @@ def check(names: list[str], output: Path) -> None:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="build_guests.py",
-        description="Build guests/ into guests/bin/*.elf, and guests/objects/ into guests/bin/*.o.",
+        description="Build guests/ and guests/bugs/ into guests/bin, and guests/objects/ into *.o.",
         epilog="examples:\n"
         "  build_guests.py                    build all guests\n"
         "  build_guests.py hello psci_cpu_on  build these two\n"
         "  build_guests.py --check            is guests/bin what the sources say?\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", nargs="*", help="a guest, by its file's stem (default: all)")
+    parser.add_argument("name", nargs="*", help="a guest: hello, bugs/NAME (default: all)")
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     return parser.parse_args(arguments)
 
@@ -191,7 +203,6 @@ def main(arguments: list[str] | None = None) -> int:
         if options.check:
             check(options.name, output)
         else:
-            output.mkdir(exist_ok=True)
             guests = select(options.name, output)
             build(guests)
             print_table(guests)
