@@ -105,6 +105,11 @@ def _add_shared(group: argparse._ArgumentGroup) -> None:
         help="let the SMCCC filter deny ID, FIRST-LAST or ID+COUNT",
     )
     group.add_argument("--append", default="", metavar="TEXT", help="kernel command line")
+    group.add_argument(
+        "--follow", action="store_true",
+        help="also watch what guests do with answers in their next instructions, for some 5 ms "
+        "more a cell",
+    )
     group.add_argument("--initrd", metavar="FILE", help="initial RAM disk")
     group.add_argument("--dtb", metavar="FILE", help="a device tree instead of the generated one")
     group.add_argument(

@@ -94,6 +94,7 @@ def _cells(options: Any, find_image: FindImage) -> list[Cell]:
         "", services=tuple(options.services), registers=tuple(options.fw_reg),
         deny=tuple(options.deny), append=options.append, initrd=_absolute(options.initrd),
         dtb=_absolute(options.dtb), seconds=options.timeout, cycles=options.max_cycles,
+        follow=options.follow,
     )  # fmt: skip
     return make_cells(axes, base)
 

@@ -97,9 +97,9 @@ def test_bad_guests_cost_their_own_cell(tmp_path):
         "--timeout", 1, "--jobs", 2,
     )  # fmt: skip
     assert done.returncode == 1
-    rows = dict(re.findall(r"^(\w+) +(\w+)$", done.stdout, re.MULTILINE))
+    rows = dict(re.findall(r"^(\w+)  +(\w[\w ,]*)$", done.stdout, re.MULTILINE))
     assert rows == {
-        "calls": "limit", "ever": "limit", "faults": "fault", "prints": "flood",
+        "calls": "limit, 1 rule", "ever": "limit", "faults": "fault", "prints": "flood",
         "rubbish": "refused", "hello": "ok",
     }  # fmt: skip
     assert "prints kvm-6.12: flood: more than 1 MiB of output" in done.stdout
