@@ -294,6 +294,12 @@ def flat() -> Iterator[Figure]:
     )
 
 
+def debian_kernels() -> list[Path]:
+    """What tools/fetch_linux.py has fetched."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return sorted((cache / "hvcemu" / "linux").glob("linux-image-*/boot/vmlinu[xz]-*"))
+
+
 def snapshot_figures(vm: Vm, what: str) -> Iterator[Figure]:
     """What it takes to save a machine and to load it, and the file beside its memory."""
     import tempfile
@@ -327,8 +333,7 @@ def snapshot_figures(vm: Vm, what: str) -> Iterator[Figure]:
 
 def snapshot() -> Iterator[Figure]:
     """A 64 MiB guest with 8 MiB in use, and Debian's kernel after its first steps."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    kernels = sorted((cache / "hvcemu" / "linux").glob("linux-image-*/boot/vmlinu[xz]-*"))
+    kernels = debian_kernels()
     vm = Vm(GUESTS / "hello.elf")
     used = 8 * MIB
     # Words of which half are random, as tables and code are neither noise nor zero.
@@ -353,7 +358,6 @@ def matrix() -> Iterator[Figure]:
     names = profile_names()[:MATRIX_PROFILES]
     each = -(-MATRIX_RUNS // len(names))
     seeds = ",".join(map(str, range(each)))
-    per_qemu = qemu_seconds(QEMU_RUNS)
     with tempfile.TemporaryDirectory() as folder:
         for jobs, goal in ((1, 2.5), (2, 1.4)):
             value = median(
@@ -366,8 +370,8 @@ def matrix() -> Iterator[Figure]:
             count = each * len(names)
             value *= MATRIX_RUNS / count
             against = f"{value / goal:.2f} × the goal"
-            if per_qemu:
-                theirs = per_qemu * MATRIX_RUNS / min(jobs, os.cpu_count() or 1)
+            theirs = qemu_seconds(QEMU_RUNS, jobs) * MATRIX_RUNS
+            if theirs:
                 against += f", {theirs / value:.0f} × as fast as QEMU's {theirs:.0f} s"
             yield Figure(
                 f"1,000 runs of hello, {len(names)} profiles, {jobs} core{'s' * (jobs > 1)}",
@@ -375,15 +379,61 @@ def matrix() -> Iterator[Figure]:
             )
 
 
-def qemu_seconds(runs: int) -> float:
-    """The median time QEMU takes for hello, 0 where it is not installed."""
+def qemu_seconds(runs: int, jobs: int) -> float:
+    """What QEMU takes for one hello with so many at work at once; 0 where it is not installed."""
+    from concurrent.futures import ThreadPoolExecutor
+
     qemu = shutil.which("qemu-system-aarch64")
     if not qemu:
         return 0.0
     command = (qemu, "-M", "virt", "-cpu", "cortex-a72", "-nographic", "-semihosting", "-kernel",
                str(GUESTS / "hello.elf"))  # fmt: skip
     process_seconds(*command)
-    return median(lambda: process_seconds(*command), runs)
+    start = time.perf_counter()
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(lambda _: process_seconds(*command), range(runs)))
+    return (time.perf_counter() - start) / runs
+
+
+def mutants() -> Iterator[Figure]:
+    """Mutants from a checkpoint: of a tiny guest, and of Debian's kernel."""
+    from emu.faults import choose, mutations
+    from emu.mutate import prepare, run_mutant
+    from emu.trial import Setup
+
+    def seconds(setup: Setup, count: int) -> float:
+        start = time.perf_counter()
+        subject = prepare(setup)
+        chosen = choose(mutations(subject.trace), count, 0)
+        for mutation in chosen:
+            run_mutant(subject, mutation)
+        return time.perf_counter() - start
+
+    tiny = Setup(str(GUESTS / "smccc_discover.elf"))
+    value = median(lambda: seconds(tiny, 1000), 3)
+    yield Figure("1,000 mutants of smccc_discover", f"{value:.2f} s",
+                 f"{value / 2:.2f} × the goal, one core", "≤ 2 s")
+    kernels = debian_kernels()
+    if kernels:
+        linux = Setup(str(kernels[-1]), append="earlycon=pl011,0x9000000", memory=256 * MIB)
+        value = 40 / seconds(linux, 40) * 60
+        yield Figure("mutants of Linux's discovery", f"{value:.0f} /min",
+                     f"{value / 40:.2f} × the goal, one core", "≥ 40 /min")
+
+
+def endless() -> Iterator[Figure]:
+    """100,000 trials in one process: what is left behind."""
+    from emu.trial import Setup, attempt
+
+    setup, runs = Setup(str(GUESTS / "hello.elf")), 100_000
+    for _ in range(200):
+        attempt(setup)
+    before, start = memory_kib("VmRSS"), time.perf_counter()
+    for _ in range(runs):
+        attempt(setup)
+    seconds = time.perf_counter() - start
+    yield Figure(f"memory after {runs:,} trials", f"{memory_kib('VmRSS') - before:+,} KiB",
+                 f"{seconds:.0f} s for all, {seconds / runs * 1000:.2f} ms each", "flat")
 
 
 BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
@@ -397,7 +447,11 @@ BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "golden": golden,
     "snapshot": snapshot,
     "matrix": matrix,
+    "mutants": mutants,
+    "endless": endless,
 }
+ALSO = {"matrix": ("mutants", "endless")}
+"""Asked for by a flag, `--matrix` means everything that has to do with many runs."""
 
 
 def main() -> int:
@@ -412,7 +466,9 @@ def main() -> int:
             f"--{name}", dest="flags", action="append_const", const=name, help=argparse.SUPPRESS
         )
     options = parser.parse_args()
-    which = [*options.which, *(options.flags or ())]
+    which = list(options.which)
+    for name in options.flags or ():
+        which += [name, *ALSO.get(name, ())]
     if unknown := set(which) - set(BENCHES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there is {', '.join(BENCHES)}")
     figures = []
