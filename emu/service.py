@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -155,6 +155,7 @@ class Service:
     codes: ClassVar[Mapping[int, str]] = {}
     Options: ClassVar[type[Any] | None] = None
     State: ClassVar[type[Any] | None] = None
+    _functions: ClassVar[tuple[Function, ...]] = ()
 
     def __init__(
         self, host: Host, firmware: Firmware, options: Mapping[str, Any] | None = None
@@ -186,15 +187,21 @@ class Service:
     @classmethod
     def functions(cls) -> tuple[Function, ...]:
         """Every function the class declares, in the order of declaration."""
+        # Kept with the class: a test matrix makes a thousand machines of the same services.
+        if "_functions" not in vars(cls):
+            cls._functions = tuple(cls._find_functions())
+        return cls._functions
+
+    @classmethod
+    def _find_functions(cls) -> Iterator[Function]:
         found: dict[str, Function] = {}
         for base in reversed(cls.__mro__):
             for key, value in vars(base).items():
                 function = getattr(value, "__dict__", {}).get("function")
                 if isinstance(function, Function):
                     found[key] = function
-        return tuple(
-            dataclasses.replace(f, feature=f.feature or cls.name) for f in found.values()
-        )
+        for function in found.values():
+            yield dataclasses.replace(function, feature=function.feature or cls.name)
 
     def implements(self, function: Function, fid: FunctionId) -> bool:
         """Whether this function exists in the version and options chosen."""
