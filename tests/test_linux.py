@@ -12,7 +12,10 @@ import pytest
 
 from emu import exits
 from emu.engine import native_available
+from emu.faults import Mutation, choose, mutations
 from emu.instrument import Instrument
+from emu.mutate import Class, prepare, run_mutant
+from emu.trial import Setup, attempt
 from emu.vm import MIB, Vm
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hvcemu" / "linux"
@@ -107,3 +110,32 @@ def test_linux_is_the_same_again():
     assert first[0].stats() == second[0].stats()
     assert str(first[0].console) == str(second[0].console)
     assert first[1] == second[1]
+
+
+@pytest.mark.parametrize("profile", ["kvm-4.15", "kvm-6.1", "kvm-6.12", "kvm-7.2", "qemu-tcg"])
+def test_linux_breaks_no_rule(profile):
+    """Every rule, and its answers followed; it reads /psci method with the MMU on."""
+    outcome = attempt(setup(profile, follow=True))
+    assert outcome.verdicts == ()
+    assert outcome.total_calls > 1
+    assert outcome.console == attempt(setup(profile)).console
+
+
+def test_mutants_of_linux():
+    """From just before its first call; the score is Linux's own, and the same every time."""
+    subject = prepare(setup("kvm-6.12"))
+    assert "PSCIv1.1 detected" in subject.reference.console
+    chosen = choose(mutations(subject.trace), 8, 1)
+    results = [run_mutant(subject, mutation) for mutation in chosen]
+    assert results == [run_mutant(subject, mutation) for mutation in chosen]
+    trng = run_mutant(subject, Mutation("zero", 0x8400_0050))
+    assert trng.verdict is Class.DEGRADED
+    # smccc_probe: the version is kept unsigned, so that -1 is 1.1 and more (abi/G §G1).
+    version = run_mutant(subject, Mutation("not-supported", SMCCC_VERSION))
+    assert version.verdict is Class.WRONG
+    assert version.why.startswith("error-used-as-version: ")
+
+
+def setup(profile: str, **options) -> Setup:
+    return Setup(str(IMAGES[-1]), profile, append="earlycon=pl011,0x9000000", memory=256 * MIB,
+                 cycles=LIMIT, **options)  # fmt: skip
