@@ -1,6 +1,6 @@
 """Judges a run: which rules of discovery a guest broke, where, and what exactly it did.
 
-`Inspector` watches a machine, learns what the guest has been told (rules.py:Facts) and holds every
+`Inspector` watches a machine, learns what the guest has been told (facts.py) and holds every
 call against the rules. What no single call shows is judged here: a call before /psci was read, an
 UNDEFINED call nobody was prepared for, error codes used as addresses or arguments, waiting for
 what was refused. Verdicts stand on the trace, on the exceptions and on a watch over two places
@@ -19,22 +19,19 @@ from emu.arch import INSN_SIZE
 from emu.describe import arguments, subject
 from emu.devicetree import find_property
 from emu.endings import Ending
-from emu.image import Ram
-from emu.instrument import CallRecord, ExceptionRecord, Instrument
-from emu.rules import (
+from emu.facts import (
     CPU_ON,
     PV_TIME_ST,
-    RULES,
     SMC64,
     SYSTEM_OFF,
     SYSTEM_RESET,
     Facts,
-    Rule,
-    broken,
-    declare,
     name_of,
     signed,
 )
+from emu.image import Ram
+from emu.instrument import CallRecord, ExceptionRecord, Instrument
+from emu.rules import RULES, Rule, broken, declare
 from emu.smccc import MASK32, UNDEF, Call, Ret
 
 __all__ = ["RULES", "Facts", "Inspector", "Rule", "Verdict", "Watched"]

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 
 from emu.describe import UID_OWNERS, subject
 from emu.exits import SystemEvent
-from emu.instrument import CallRecord
-from emu.rules import (
+from emu.facts import (
     ARCH_FEATURES,
     CPU_ON,
     KVM_FEATURES,
@@ -32,6 +31,7 @@ from emu.rules import (
     name_of,
     signed,
 )
+from emu.instrument import CallRecord
 from emu.service import Answer
 from emu.smccc import (
     INVALID_PARAMETER,

@@ -25,9 +25,10 @@ from typing import Any, NamedTuple, Protocol
 
 from emu.arch import INSN_SIZE
 from emu.discovery import ERROR_AS_ADDRESS, Verdict, place_of
+from emu.facts import Facts, name_of, signed
 from emu.faults import WIDE_RESULTS
 from emu.instrument import CallRecord, Instrument
-from emu.rules import Facts, declare, name_of, signed
+from emu.rules import declare
 from emu.smccc import MASK64, Ret
 
 ERROR_AS_COUNT = declare(

@@ -26,8 +26,8 @@ from emu.callspec import Argument, CallSpec, Field
 from emu.el2 import El2
 from emu.errors import EmuError
 from emu.exits import Exit
+from emu.facts import signed
 from emu.paper import PaperHost
-from emu.rules import signed
 from emu.service import Service
 from emu.smccc import MASK32, MASK64, Call, Conduit, Ret, Undef
 

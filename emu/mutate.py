@@ -28,9 +28,9 @@ from emu.checkpoint import Checkpoint
 from emu.discovery import Inspector, Verdict
 from emu.endings import STATUS_LIMIT, Ending, ending_of
 from emu.errors import EmuError
+from emu.facts import name_of
 from emu.faults import LATE_CYCLES, Injector, Mutation
 from emu.instrument import CallRecord
-from emu.rules import name_of
 from emu.trace import exit_detail
 from emu.trial import MAX_OUTPUT, CallLog, Setup, build, run_within
 from emu.vm import Vm

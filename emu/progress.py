@@ -15,29 +15,23 @@ def wants_colour(stream: IO[str]) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
-class Progress:
-    """Drawn on a terminal only, and only where it lasts longer than a second."""
+class LastRow:
+    """A line on a terminal's last row while something lasts longer than a second; it makes way
+    for everything else. A stream that is no terminal never sees it."""
 
-    def __init__(
-        self, stream: Any, total: int, *, done: int = 0, what: str = "cells", bad: str = "not good"
-    ) -> None:
-        self._stream, self._total, self._before = stream, total, done
-        self._what, self._bad = what, bad
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
         self._enabled = stream.isatty()
-        self._started = time.monotonic()
-        self._next = self._started + AFTER
         self._shown = False
+        self._next = time.monotonic() + AFTER
 
-    def update(self, done: int, bad: int) -> None:
-        """Draw it, if it is time."""
-        now = time.monotonic()
-        if not self._enabled or now < self._next:
-            return
-        self._next = now + EVERY
-        line = progress_line(
-            done, self._total, now - self._started, self._before, self._what,
-            f"{bad:,} {self._bad}",
-        )  # fmt: skip
+    def due(self) -> bool:
+        """Whether it is time to draw it."""
+        return self._enabled and time.monotonic() >= self._next
+
+    def draw(self, line: str) -> None:
+        """Show a line in the place of the one before."""
+        self._next = time.monotonic() + EVERY
         self._stream.write(f"\r\x1b[K\x1b[2m{line}  Ctrl-C stops\x1b[0m")
         self._stream.flush()
         self._shown = True
@@ -48,6 +42,25 @@ class Progress:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
             self._shown = False
+
+
+class Progress(LastRow):
+    """How many of a known number are done."""
+
+    def __init__(
+        self, stream: Any, total: int, *, done: int = 0, what: str = "cells", bad: str = "not good"
+    ) -> None:
+        super().__init__(stream)
+        self._total, self._before, self._what, self._bad = total, done, what, bad
+        self._started = time.monotonic()
+
+    def update(self, done: int, bad: int) -> None:
+        """Draw it, if it is time."""
+        if self.due():
+            seconds, text = time.monotonic() - self._started, f"{bad:,} {self._bad}"
+            self.draw(
+                progress_line(done, self._total, seconds, self._before, self._what, text)
+            )
 
 
 def progress_line(

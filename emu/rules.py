@@ -1,6 +1,6 @@
 """The rules of discovery: what a guest must have been told before it makes a call.
 
-A rule is one function: it sees what the guest has learnt so far (`Facts`) and the call it makes
+A rule is one function: it sees what the guest has learnt so far (facts.py) and the call it makes
 now, and says in a line what is wrong, or nothing. Beside it stand the specification, an example
 and the way to do it right, for `hvcemu rules` and for reports. Rules judge the order and the form
 of calls alone, so that they hold on any trace; what a guest does with an answer is in
@@ -14,22 +14,25 @@ yielding calls are not judged: nobody here answers them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from emu.arch import MPIDR_AFFINITY
-from emu.describe import UID_OWNERS, subject
-from emu.smccc import MASK32, UNDEF, Call, FunctionId, Owner, Ret, uuid_text
+from emu.describe import subject
+from emu.facts import (
+    ARCH_FEATURES,
+    PSCI_FEATURES,
+    PV_TIME_FEATURES,
+    PV_TIME_ST,
+    RSI_VERSION,
+    SMC64,
+    SMCCC_VERSION,
+    TRNG_VERSION,
+    Facts,
+    name_of,
+)
+from emu.smccc import Call, FunctionId, Owner
 
-PSCI_VERSION, PSCI_FEATURES, SET_SUSPEND_MODE = 0x8400_0000, 0x8400_000A, 0x8400_000F
-SYSTEM_OFF, SYSTEM_RESET = 0x8400_0008, 0x8400_0009
-SMCCC_VERSION, ARCH_FEATURES = 0x8000_0000, 0x8000_0001
-TRNG_VERSION = 0x8400_0050
-PV_TIME_FEATURES, PV_TIME_ST = 0xC500_0020, 0xC500_0021
-VENDOR_UID, KVM_FEATURES = 0x8600_FF01, 0x8600_0000
-RSI_VERSION = 0xC400_0190
-SMC64 = 1 << 30
-CPU_SUSPEND, CPU_ON, RESET2 = 0x8400_0001, 0x8400_0003, 0x8400_0012
+CPU_SUSPEND, SET_SUSPEND_MODE, RESET2 = 0x8400_0001, 0x8400_000F, 0x8400_0012
 SOC_ID = 0x8000_0002
 WORKAROUNDS = frozenset((0x8000_8000, 0x8000_7FFF, 0x8000_3FFF, 0x8000_0004))
 PSCI_OPTIONAL = frozenset(
@@ -38,101 +41,7 @@ PSCI_OPTIONAL = frozenset(
 """CPU_FREEZE to SYSTEM_OFF2: numbers of functions DEN0022 leaves to the implementation."""
 PSCI_NUMBERS, TRNG_NUMBERS, RSI_NUMBERS = range(0x20), range(0x50, 0x60), range(0x190, 0x1B0)
 GENERAL_QUERIES = (0xFF00, 0xFF01, 0xFF03)
-RESULT_ONES = 0xFFFF_FFFF
-
-
-def signed(value: int) -> int:
-    """w0 as a status code (DEN0028: codes are 32 bits, signed)."""
-    value &= MASK32
-    return value - (1 << 32) if value >> 31 else value
-
-
-def name_of(fid: int) -> str:
-    """A function's name, or its number."""
-    return subject(fid & MASK32).name
-
-
-@dataclass(slots=True)
-class Facts:
-    """What the guest has been told by the answers so far, and what the machine is.
-
-    `method` is what the device tree says of /psci ("" says nothing, None is not known),
-    `read_method` whether the guest has read it. Versions are as answered, signed, None unasked;
-    `psci` and `arch` hold what the two FEATURES functions answered of each identifier.
-    """
-
-    method: str | None = None
-    read_method: bool = True
-    ram: range = range(0)
-    conduits: list[str] = field(default_factory=list)
-    psci_version: int | None = None
-    smccc_version: int | None = None
-    trng_version: int | None = None
-    rsi_version: int | None = None
-    psci: dict[int, int] = field(default_factory=dict)
-    arch: dict[int, int] = field(default_factory=dict)
-    pv_time: dict[int, int] = field(default_factory=dict)
-    uid: str | None = None
-    vendor_features: int | None = None
-
-    def learn(self, call: Call, answer: object) -> bool:
-        """Take in one answer; whether it may have changed anything."""
-        conduit = str(call.conduit)
-        new = conduit not in self.conduits and answer is not UNDEF
-        if new:
-            self.conduits.append(conduit)
-        fid = int(call.fid)
-        if fid not in _TELLING or not isinstance(answer, Ret) or not answer:
-            return new
-        return self._take(fid, call, answer) or new
-
-    def _take(self, fid: int, call: Call, answer: Ret) -> bool:
-        """Keep an answer that tells something; whether it is new."""
-        x0 = signed(answer.x0)
-        tables = {PSCI_FEATURES: self.psci, ARCH_FEATURES: self.arch,
-                  PV_TIME_FEATURES: self.pv_time}
-        if fid in tables:
-            asked = call.arg32(1)
-            known, tables[fid][asked] = tables[fid].get(asked), x0
-            return known != x0
-        name = _VERSIONS.get(fid, "")
-        told: int | str = x0
-        if fid == VENDOR_UID:
-            name, told = "uid", "" if x0 == -1 else uuid_text((*answer[:4], 0, 0, 0)[:4])
-        elif fid == KVM_FEATURES and len(answer) >= 4:
-            name, told = "vendor_features", sum((answer[n] & MASK32) << 32 * n for n in range(4))
-        if not name or getattr(self, name) == told:
-            return False
-        setattr(self, name, told)
-        return True
-
-    @property
-    def vendor(self) -> str:
-        """Who the UID names: "" where it was not asked or nobody answers."""
-        return UID_OWNERS.get(self.uid, self.uid) if self.uid else ""
-
-    def has_smccc(self, major: int, minor: int) -> bool:
-        """Whether SMCCC_VERSION has announced at least this."""
-        return (self.smccc_version or 0) >= major << 16 | minor
-
-    def copy(self) -> Facts:
-        """The same, to go on apart."""
-        return Facts(
-            self.method, self.read_method, self.ram, list(self.conduits), self.psci_version,
-            self.smccc_version, self.trng_version, self.rsi_version, dict(self.psci),
-            dict(self.arch), dict(self.pv_time), self.uid, self.vendor_features,
-        )  # fmt: skip
-
-
-_VERSIONS = {
-    PSCI_VERSION: "psci_version", SMCCC_VERSION: "smccc_version", TRNG_VERSION: "trng_version",
-    RSI_VERSION: "rsi_version",
-}  # fmt: skip
-
-_TELLING = frozenset(
-    (*_VERSIONS, PSCI_FEATURES, ARCH_FEATURES, PV_TIME_FEATURES, VENDOR_UID, KVM_FEATURES)
-)
-
+SDEI_VERSION = 0xC400_0020
 Check = Callable[[Facts, Call], str | None]
 
 
@@ -447,7 +356,7 @@ def features_of_another(facts: Facts, call: Call) -> str | None:
     elif call.fid == PSCI_FEATURES:
         in_psci = asked.owner == Owner.STANDARD_SECURE and asked.number in PSCI_NUMBERS
         # SDEI_VERSION: jailhouse asks it, and DEN0054 lets PSCI_FEATURES know it.
-        wrong = asked.fast and not in_psci and asked not in (SMCCC_VERSION, 0xC400_0020)
+        wrong = asked.fast and not in_psci and asked not in (SMCCC_VERSION, SDEI_VERSION)
     else:
         return None
     return f"{name_of(call.fid)}({name_of(asked)})" if wrong else None

@@ -21,45 +21,26 @@ from emu import exits
 from emu.console import Descriptor
 from emu.endings import STATUS_INTERRUPTED, Ending, ending_of
 from emu.errors import EmuError
+from emu.progress import LastRow
 from emu.smccc import Call, Ret
 from emu.vm import Vm
 
 STRETCH_SECONDS = 0.05
 FIRST_STRETCH = 200_000
-STATUS_AFTER = 1.0
-STATUS_EVERY = 0.2
 
 
-class StatusLine:
-    """A line on a terminal's last row while a run lasts; it makes way for everything else."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._enabled = stream.isatty()
-        self._shown = False
-        self._next = time.monotonic() + STATUS_AFTER
+class StatusLine(LastRow):
+    """How far a run is, and how fast."""
 
     def update(self, vm: Vm, started: float) -> None:
         """Draw it, if it is time."""
-        now = time.monotonic()
-        if not self._enabled or now < self._next:
+        if not self.due():
             return
-        self._next = now + STATUS_EVERY
-        stats = vm.stats()
-        speed = stats.instructions / (now - started) / 1e6
-        self._stream.write(
-            f"\r\x1b[K\x1b[2m{now - started:6.1f} s  {stats.instructions / 1e6:,.0f} M instructions"
-            f"  {speed:,.0f} MIPS  {stats.calls:,} calls  Ctrl-C stops\x1b[0m"
+        stats, seconds = vm.stats(), time.monotonic() - started
+        self.draw(
+            f"{seconds:6.1f} s  {stats.instructions / 1e6:,.0f} M instructions"
+            f"  {stats.instructions / seconds / 1e6:,.0f} MIPS  {stats.calls:,} calls"
         )
-        self._stream.flush()
-        self._shown = True
-
-    def clear(self) -> None:
-        """Take it away before something else is written."""
-        if self._shown:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
-            self._shown = False
 
 
 @dataclass

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from emu import following, mutate  # noqa: F401 — every module that declares rules
 from emu.discovery import RULES
 from emu.el2 import El2
-from emu.rules import CHECKS, Facts, broken, signed
+from emu.facts import Facts, signed
+from emu.rules import CHECKS, broken
 from emu.smccc import MASK64, Call, Conduit, Ret
 from kit import (
     AFFINITY_INFO,
