@@ -238,7 +238,7 @@ def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(db, tmp_path, jobs, capsy
         kept = file.results(1)
         assert 1 <= len(kept) < 6
     # `cycles` is a limit and no part of a cell's name: now all of them end.
-    more = ("hello", guest, "--profile", "kvm-6.1,kvm-6.4,kvm-6.12", "--max-cycles", 1000)
+    more = ("hello", guest, "--profile", "kvm-6.1,kvm-6.4,kvm-6.12", "--max-cycles", 100_000)
     status, lines = matrix(capsys, *more, "--db", db, "--resume", 1)
     assert status == 1
     assert lines[-1] == "6 cells: 3 good, 3 not"
