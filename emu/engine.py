@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import ctypes
 import enum
-import mmap
 import os
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from emu import arch
-from emu.bus import Device, StreamDevice
 from emu.calibrate import calibrate
 from emu.clock import COUNTER_HZ, CYCLES_PER_TICK
 from emu.cpu import (
@@ -52,6 +50,8 @@ from emu.hooks import (
     REPLIES,
     PythonHooks,
 )
+from emu.memory import Memory
+from emu.mmio import Devices
 from emu.smccc import Conduit
 
 try:
@@ -68,9 +68,6 @@ MONITOR = {"exclusive_address": NEVER, "exclusive_low": 0, "exclusive_high": 0}
 """What a load-exclusive left: its address and the pair it loaded, as Unicorn keeps them side by
 side (qemu v5.0 target/arm/cpu.h: exclusive_addr, _val, _high); beside each, the value when clear.
 """
-_PRIVATE: dict[str, int] = (
-    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-)
 
 
 class Stop(enum.Enum):
@@ -152,6 +149,21 @@ def _native_hooks(cpu: Cpu, context: Context, syndrome_offset: int, cycles_per_t
     return hooks
 
 
+def _keeper(failures: list[BaseException], hooks: Any) -> Callable[[BaseException], None]:
+    """Keeps an error from inside C for the end of the run, and lets no further block begin.
+
+    Stopped at once, Unicorn would repeat the access that failed.
+    """
+    weak = weakref.ref(hooks)
+
+    def keep(failure: BaseException) -> None:
+        failures.append(failure)
+        if running := weak():
+            running.deadline = 0
+
+    return keep
+
+
 class Engine:
     """One Unicorn instance. `cycles` and `instructions` count what has been retired."""
 
@@ -162,6 +174,9 @@ class Engine:
         self.core = core
         self.cpu = Cpu(core)
         self.get, self.set = self.cpu.get, self.cpu.set
+        memory = Memory(self.cpu)
+        self.ram, self.map_ram, self.has_ram = memory.ram, memory.map, memory.has
+        self.read, self.write_data, self.overlaps_ram = memory.read, memory.write, memory.overlaps
         self.read_virtual, self.write_virtual = self.cpu.read_virtual, self.cpu.write_virtual
         self.set("CNTFRQ_EL0", COUNTER_HZ)
         self._scratch = Context(self.cpu)
@@ -173,11 +188,12 @@ class Engine:
         self._left = False
         self.storm = StormWatch()
         self._failures: list[BaseException] = []
+        self._keep = _keeper(self._failures, self.hooks)
+        self._devices = Devices(self.cpu, self._keep, _native.Stream if use_native else None)
+        self.map_device, self.hand_on = self._devices.map, self._devices.hand_on
         self._translated = self._stale = False
         self._watches: list[int] = []
-        self._streams: list[tuple[Any, StreamDevice]] = []
         self._traps: Traps | None = None
-        self._ram: list[tuple[int, int, mmap.mmap, Any]] = []
         self._unmapped: list[Access] = []
         self._watch_unmapped()
         self.reset_context = Context(self.cpu)
@@ -303,104 +319,12 @@ class Engine:
 
     # -- memory -----------------------------------------------------------------------------
 
-    def ram(self) -> list[tuple[int, mmap.mmap, int]]:
-        """Each RAM as (guest-physical base, memory, the host's address of it)."""
-        return [(base, block, ctypes.addressof(pin)) for base, _, block, pin in self._ram]
-
-    def map_ram(self, base: int, size: int) -> None:
-        """Memory that costs nothing until it is touched."""
-        # Private, so that the host can tell which pages were (pages.py).
-        block = mmap.mmap(-1, size, **_PRIVATE)
-        pin = (ctypes.c_char * size).from_buffer(block)
-        self.cpu.map_memory(base, size, ctypes.addressof(pin))
-        self._ram.append((base, size, block, pin))
-
-    def map_device(self, base: int, size: int, device: Device) -> None:
-        """Let a device answer the accesses to [base, base + size).
-
-        An error it raises comes out of `run()` before the next block: stopped at once, Unicorn
-        would repeat the access.
-        """
-        failures, hooks = self._failures, weakref.ref(self.hooks)
-
-        def keep(failure: BaseException) -> None:
-            failures.append(failure)
-            if running := hooks():
-                running.deadline = 0
-
-        def read(offset: int, width: int) -> int:
-            try:
-                return device.read(offset, width)
-            except BaseException as failure:
-                keep(failure)
-                return 0
-
-        def write(offset: int, width: int, value: int) -> None:
-            try:
-                device.write(offset, width, value)
-            except BaseException as failure:
-                keep(failure)
-
-        if not self.native or not isinstance(device, StreamDevice):
-            self.cpu.map_device(base, size, read, write)
-            return
-
-        def flush(data: bytes) -> None:
-            try:
-                device.write_bytes(data)
-            except BaseException as failure:
-                keep(failure)
-
-        stream = _native.Stream(read, write, flush, device.STATUS, device.DATA)
-        self._streams.append((stream, device))
-        self.cpu.map_registers(base, size, stream.places())
-
-    def hand_on(self) -> None:
-        """Give the devices what their fast halves have gathered."""
-        for stream, _ in self._streams:
-            stream.hand_on()
-
-    def _fix_status(self) -> None:
-        """Let the fast halves answer for a status register that cannot change during a run."""
-        for stream, device in self._streams:
-            status = device.fixed_status()
-            stream.known, stream.status = status is not None, status or 0
-
-    def read(self, address: int, size: int) -> bytes:
-        """Guest-physical RAM; raises IndexError outside it."""
-        block, offset = self._locate(address, size)
-        return block[offset : offset + size]
-
     def write(self, address: int, data: bytes) -> None:
         """Write guest-physical RAM; all translated code is forgotten (cpu.py:forget_code)."""
         self.write_data(address, data)
         if self._translated:
             self.cpu.forget_code()
             self._translated = self._traps is not None  # a run in progress goes on translating
-
-    def write_data(self, address: int, data: bytes) -> None:
-        """Write guest-physical RAM that holds no code."""
-        block, offset = self._locate(address, len(data))
-        block[offset : offset + len(data)] = data
-
-    def overlaps_ram(self, address: int, size: int) -> bool:
-        """Whether any of [address, address + size) is RAM."""
-        return any(
-            base < address + size and address < base + length for base, length, _, _ in self._ram
-        )
-
-    def has_ram(self, address: int, size: int) -> bool:
-        """Whether RAM covers all of [address, address + size)."""
-        return any(
-            base <= address and address + size <= base + length
-            for base, length, _, _ in self._ram
-        )
-
-    def _locate(self, address: int, size: int) -> tuple[mmap.mmap, int]:
-        for base, length, block, _ in self._ram:
-            if base <= address and address + size <= base + length:
-                return block, address - base
-        raise IndexError(f"no RAM at {address:#x}")
 
     # -- running ----------------------------------------------------------------------------
 
@@ -447,15 +371,13 @@ class Engine:
 
     def _guarded(self, listener: Listener) -> Listener:
         """A listener whose error is kept for the end of the run."""
-        failures, hooks = self._failures, weakref.ref(self.hooks)
+        keep = self._keep
 
         def heard(address: int, size: int) -> None:
             try:
                 listener(address, size)
             except BaseException as failure:
-                failures.append(failure)
-                if running := hooks():
-                    running.deadline = 0
+                keep(failure)
 
         return heard
 
@@ -472,7 +394,7 @@ class Engine:
             self.cpu.forget_code()
             self._stale = False
         self._translated = True
-        self._fix_status()
+        self._devices.fix_status()
         try:
             while True:
                 self._unmapped.clear()

@@ -1,0 +1,65 @@
+"""Devices behind guest-physical addresses, and the native half of those that take a byte stream.
+
+An error that a device raises is kept and comes out of the run (engine.py), since none may pass
+through C. Where there is a native half, `_native.c:Stream` gathers the bytes written to a UART and
+answers for a status register that cannot change; the device finds every byte before anything else
+that could tell the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from emu.bus import Device, StreamDevice
+from emu.cpu import Cpu
+
+
+class Devices:
+    """The devices of a machine. `stream` makes the native half of one, where there is any."""
+
+    def __init__(self, cpu: Cpu, keep: Callable[[BaseException], None], stream: Any) -> None:
+        self._cpu, self._keep, self._stream = cpu, keep, stream
+        self._streams: list[tuple[Any, StreamDevice]] = []
+
+    def map(self, base: int, size: int, device: Device) -> None:
+        """Let a device answer the accesses to [base, base + size)."""
+        keep = self._keep
+
+        def read(offset: int, width: int) -> int:
+            try:
+                return device.read(offset, width)
+            except BaseException as failure:
+                keep(failure)
+                return 0
+
+        def write(offset: int, width: int, value: int) -> None:
+            try:
+                device.write(offset, width, value)
+            except BaseException as failure:
+                keep(failure)
+
+        if self._stream is None or not isinstance(device, StreamDevice):
+            self._cpu.map_device(base, size, read, write)
+            return
+
+        def flush(data: bytes) -> None:
+            try:
+                device.write_bytes(data)
+            except BaseException as failure:
+                keep(failure)
+
+        stream = self._stream(read, write, flush, device.STATUS, device.DATA)
+        self._streams.append((stream, device))
+        self._cpu.map_registers(base, size, stream.places())
+
+    def hand_on(self) -> None:
+        """Give the devices what their native halves have gathered."""
+        for stream, _ in self._streams:
+            stream.hand_on()
+
+    def fix_status(self) -> None:
+        """Let the native halves answer for a status register that cannot change during a run."""
+        for stream, device in self._streams:
+            status = device.fixed_status()
+            stream.known, stream.status = status is not None, status or 0

@@ -1,0 +1,100 @@
+"""Devices: accesses in order, errors kept, and a byte stream that either half hands on alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from emu.console import Console, Typed
+from emu.vm import Vm
+from engine_kit import NE, NOP, WFI, b_if, cbz, code, halves, hvc, ldr_w, mov, str_w, subs
+
+LOAD, UART = 0x4008_0000, 0x0900_0000
+FR, RIS, CR = 0x18, 0x3C, 0x30
+VERSION = 0x8400_0000
+
+
+@pytest.fixture
+def build(tmp_path):
+    def make(*words, **options):
+        flat = [w for word in words for w in (word if isinstance(word, list) else [word])]
+        path = tmp_path / "code.bin"
+        path.write_bytes(code(*flat))
+        return Vm(path, load=LOAD, **options)
+
+    return make
+
+
+def put(text: str) -> list[int]:
+    """Write characters to DR, whose address is in x1."""
+    return [word for c in text for word in (*mov(2, ord(c)), str_w(2, 1))]
+
+
+def at(offset: int) -> list[int]:
+    """The address of a register in x3."""
+    return mov(3, UART + offset)
+
+
+@halves
+def test_bytes_arrive_in_order_and_all(build, native):
+    told: list[bytes] = []
+    console = Console(sink=told.append)
+    vm = build(mov(1, UART), put("one\ntwo"), WFI, console=console, native=native)
+    vm.run()
+    assert str(console) == "one\ntwo"
+    assert b"".join(told) == b"one\ntwo"
+
+
+@halves
+def test_more_than_fits_at_once(build, native):
+    words = [mov(1, UART), mov(2, ord("x")), mov(5, 5000), str_w(2, 1), subs(5, 5, 1), b_if(NE, -2)]
+    vm = build(*words, WFI, native=native)
+    vm.run()
+    assert str(vm.console) == "x" * 5000
+
+
+@halves
+def test_a_register_is_read_behind_every_byte(build, native):
+    """RIS has the transmit interrupt as soon as a byte was written; writes keep their order."""
+    words = [mov(1, UART), at(RIS), ldr_w(6, 3), put("a"), ldr_w(7, 3), at(CR), mov(2, 0x301),
+             str_w(2, 3), put("b"), ldr_w(8, 3), WFI]  # fmt: skip
+    vm = build(*words, native=native)
+    vm.run()
+    assert [vm.engine.get(f"X{n}") for n in (6, 7, 8)] == [0, 1 << 5, 0x301]
+    assert str(vm.console) == "ab"
+
+
+@halves
+@pytest.mark.parametrize(("typed", "flags"), [(b"", 0x90), (b"k", 0x80)])
+def test_the_status_register(build, native, typed, flags):
+    words = [at(FR), ldr_w(6, 3), at(0), ldr_w(7, 3), at(FR), ldr_w(8, 3), WFI]
+    vm = build(*words, console=Console(Typed(typed)), native=native)
+    vm.run()
+    assert [vm.engine.get(f"X{n}") for n in (6, 7, 8)] == [flags, *(typed or b"\0"), 0x90]
+
+
+@halves
+def test_a_call_sees_what_was_printed_before_it(build, native):
+    seen: list[str] = []
+    vm = build(mov(1, UART), put("before"), mov(0, VERSION), hvc(), WFI, native=native)
+
+    class Look:
+        def on_call(self, record):
+            seen.append(str(vm.console))
+
+        def on_exit(self, exit):
+            pass
+
+    vm.instruments.append(Look())
+    vm.run()
+    assert seen == ["before"]
+
+
+@halves
+def test_an_error_of_the_sink_comes_out_of_the_run(build, native):
+    def full(_: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    words = [mov(1, UART), put("x\n"), NOP, cbz(31, 1), NOP, WFI]
+    vm = build(*words, console=Console(sink=full), native=native)
+    with pytest.raises(OSError, match="No space left"):
+        vm.run()
