@@ -11,15 +11,15 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emu.endings import Ending
+from emu.endings import STATUS_FAULT, Ending
 from emu.errors import EmuError
 from emu.faults import Mutation
 from emu.mutate import Class, Result, Subject, prepare, run_mutant
+from emu.processes import HEADROOM, pool_of
 from emu.trial import Setup
 
 SCHEMA = 1
@@ -77,19 +77,31 @@ def _result(entry: dict[str, Any]) -> Result:
 def run_all(
     subject: Subject, setup: Setup, mutants: Sequence[Mutation], jobs: int, limit: int | None
 ) -> Iterator[Result]:
-    """Every mutant's result, in order."""
+    """Every mutant's result, in order; one that costs its process is a crash."""
     if jobs == 1 or len(mutants) < 2 * BATCH:
         yield from (run_mutant(subject, mutation) for mutation in mutants)
         return
-    batches = [tuple(mutants[n : n + BATCH]) for n in range(0, len(mutants), BATCH)]
+    left = list(mutants)
+    while left:
+        batches = [tuple(left[n : n + BATCH]) for n in range(0, len(left), BATCH)]
+        try:
+            with pool_of(jobs, HEADROOM + 2 * setup.memory, _begin, setup, limit) as pool:
+                for results in pool.map(_batch, batches):
+                    del left[: len(results)]
+                    yield from results
+        except BrokenProcessPool:
+            suspects, left = left[:BATCH], left[BATCH:]
+            yield from (_alone(setup, limit, mutation) for mutation in suspects)
+
+
+def _alone(setup: Setup, limit: int | None, mutation: Mutation) -> Result:
+    """One mutant in a process of its own."""
     try:
-        with ProcessPoolExecutor(jobs, initializer=_begin, initargs=(setup, limit)) as pool:
-            for results in pool.map(_batch, batches):
-                yield from results
+        with pool_of(1, HEADROOM + 2 * setup.memory, _begin, setup, limit) as pool:
+            return pool.submit(_batch, (mutation,)).result()[0]
     except BrokenProcessPool:
-        raise EmuError(
-            "a process that ran mutants died; run again with --jobs 1 --out FILE to see at which"
-        ) from None
+        return Result(str(mutation), Class.CRASH, Ending.LOST, STATUS_FAULT,
+                      "the process that ran it died", 0)
 
 
 _subject: list[Subject] = []

@@ -14,10 +14,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import ProcessPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
+from typing import Any
 
 from emu.trial import Outcome, Setup, attempt
 from emu.workers import Answers, Numbered, Work, WorkersDied, careful, lost, run_over
@@ -43,7 +44,7 @@ def run_in_processes(
     beyond = HEADROOM + 2 * max((setup.memory for setup in setups.values()), default=0)
     while left:
         suspects: list[int] = []
-        with _pool(jobs, beyond) as pool:
+        with pool_of(jobs, beyond) as pool:
             try:
                 for answers in run_over(
                     dict(left), pool, slots=lambda: jobs, work=work, grace=grace
@@ -58,10 +59,13 @@ def run_in_processes(
 
 
 @contextlib.contextmanager
-def _pool(jobs: int, memory: int) -> Iterator[ProcessPoolExecutor]:
-    """Local processes, killed at the end: they have nothing to save."""
+def pool_of(
+    jobs: int, memory: int, begin: Callable[..., None] | None = None, *arguments: Any
+) -> Iterator[ProcessPoolExecutor]:
+    """Local processes, killed at the end: they have nothing to save. Each calls `begin` first."""
     before = {process.pid for process in multiprocessing.active_children()}
-    pool = ProcessPoolExecutor(jobs, context(), initializer=_prepare, initargs=(memory,))
+    pool = ProcessPoolExecutor(jobs, context(), initializer=_prepare,
+                               initargs=(memory, begin, *arguments))
     try:
         yield pool
     finally:
@@ -115,13 +119,17 @@ def _death(status: int | None) -> str:
 # -- inside a worker ----------------------------------------------------------------------------
 
 
-def _prepare(memory: int) -> None:
+def _prepare(
+    memory: int, begin: Callable[..., None] | None = None, *arguments: Any
+) -> None:
     """A local worker's first steps: Ctrl-C is its parent's, memory is bounded, no orphan."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory(memory)
     gc.freeze()
     gc.enable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    if begin:
+        begin(*arguments)
 
 
 def _end_with_parent() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from emu.commands import find_image, print_json, print_table
 from emu.discovery import RULES, Verdict
+from emu.endings import STATUS_INTERRUPTED
 from emu.errors import EmuError
 from emu.report import verdict_lines, verdict_summary
 
@@ -49,10 +50,10 @@ def _chosen(names: Sequence[str]) -> list[str]:
 
 def mutate(options: Any) -> int:
     """`hvcemu mutate`."""
-    from emu.campaign import default_jobs, header, open_record, run_all
+    from emu.campaign import header, open_record
     from emu.faults import choose, mutations
-    from emu.mutate import COPED, counts, prepare, score, survivors
-    from emu.progress import Progress
+    from emu.mutate import counts, prepare, score, survivors
+    from emu.trial import attempt
 
     setup = setup_of(options)
     subject = prepare(setup, limit=options.max_cycles)
@@ -61,23 +62,15 @@ def mutate(options: Any) -> int:
     if options.out:
         head = header(setup, options.seed, options.budget, options.max_cycles)
         record = open_record(options.out, head)
-    done = record.done if record else {}
-    left = [mutation for mutation in mutants if str(mutation) not in done]
-    progress = Progress(
-        io.StringIO() if options.quiet else sys.stderr, len(mutants),
-        done=len(mutants) - len(left), what="mutants", bad="not coped with",
-    )  # fmt: skip
-    results = [done[str(mutation)] for mutation in mutants if str(mutation) in done]
-    bad = len(survivors(results))
-    jobs = options.jobs or default_jobs(len(left))
-    for result in run_all(subject, setup, left, jobs, options.max_cycles):
-        results.append(result)
-        if record:
-            record.append(result)
-        bad += result.verdict not in COPED
-        progress.update(len(results), bad)
-    progress.clear()
-    own = subject.reference.verdicts
+    results: list[Any] = []
+    try:
+        _run_campaign(options, setup, subject, mutants, record, results)
+    except KeyboardInterrupt:
+        hint = "the same command goes on" if record else "--out FILE keeps results to go on with"
+        print(f"hvcemu: interrupted after {len(results)} of {len(mutants)} mutants; {hint}",
+              file=sys.stderr)
+        return STATUS_INTERRUPTED
+    own = attempt(setup._replace(follow=True)).verdicts
     lost = survivors(results)
     if options.json:
         print_json({
@@ -88,6 +81,35 @@ def mutate(options: Any) -> int:
     else:
         _print_report(setup.image, setup.profile, results, own, options.quiet)
     return 1 if lost or own else 0
+
+
+def _run_campaign(
+    options: Any, setup: Any, subject: Any, mutants: Sequence[Any], record: Any,
+    results: list[Any],
+) -> None:  # fmt: skip
+    """Run what is not yet in the record; `results` grows."""
+    from emu.campaign import default_jobs, run_all
+    from emu.mutate import COPED
+    from emu.progress import Progress
+
+    done = record.done if record else {}
+    results += [done[str(mutation)] for mutation in mutants if str(mutation) in done]
+    left = [mutation for mutation in mutants if str(mutation) not in done]
+    progress = Progress(
+        io.StringIO() if options.quiet else sys.stderr, len(mutants), done=len(results),
+        what="mutants", bad="not coped with",
+    )  # fmt: skip
+    bad = sum(result.verdict not in COPED for result in results)
+    jobs = options.jobs or default_jobs(len(left))
+    try:
+        for result in run_all(subject, setup, left, jobs, options.max_cycles):
+            results.append(result)
+            if record:
+                record.append(result)
+            bad += result.verdict not in COPED
+            progress.update(len(results), bad)
+    finally:
+        progress.clear()
 
 
 def _print_report(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
+from emu import campaign
 from emu.campaign import header, open_record, run_all
+from emu.endings import Ending
 from emu.errors import EmuError
 from emu.faults import mutations
-from emu.mutate import prepare
+from emu.mutate import Class, prepare, run_mutant
+from emu.processes import context
 from emu.trial import Setup
 
 GUESTS = Path(__file__).parent.parent / "guests" / "bin"
@@ -27,6 +32,24 @@ def test_several_processes_give_what_one_gives(subject):
     alone = list(run_all(subject, SETUP, mutants, 1, None))
     assert list(run_all(subject, SETUP, mutants, 2, None)) == alone
     assert [result.mutant for result in alone] == [str(mutation) for mutation in mutants]
+
+
+@pytest.mark.skipif(context().get_start_method() != "fork", reason="the double must be forked")
+def test_a_mutant_that_costs_its_process_is_a_crash(subject, monkeypatch):
+    """It is told from its neighbours, and all others have their results, once and in order."""
+    mutants = mutations(subject.trace)[:40]
+    fatal = mutants[20]
+
+    def run(subject, mutation):
+        if mutation == fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return run_mutant(subject, mutation)
+
+    monkeypatch.setattr(campaign, "run_mutant", run)
+    results = list(run_all(subject, SETUP, mutants, 2, None))
+    assert [result.mutant for result in results] == [str(mutation) for mutation in mutants]
+    lost = [result for result in results if result.ending is Ending.LOST]
+    assert [(r.mutant, r.verdict) for r in lost] == [(str(fatal), Class.CRASH)]
 
 
 def test_a_file_is_gone_on_with(subject, tmp_path):

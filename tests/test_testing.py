@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -94,6 +100,26 @@ def test_mutate_goes_on_where_it_was(capsys, tmp_path):
     assert sorted(out.read_text().splitlines()) == sorted("".join(lines).splitlines())
     assert main([*command, "--seed", "9"]) == 2
     assert "belongs to another campaign" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_says_how_to_go_on(tmp_path, jobs):
+    """To the whole process group, as a terminal sends it: one line, and what was done is kept."""
+    out = tmp_path / "out.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emu", "mutate", "stolen_time", "--jobs", jobs, "--out", str(out)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=GUESTS.parent.parent,
+    )  # fmt: skip
+    while not out.exists() or len(out.read_bytes().splitlines()) < 4:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    shown, errors = process.communicate()
+    assert (process.returncode, shown) == (130, "")
+    assert re.fullmatch(
+        r"hvcemu: interrupted after \d+ of 10\d mutants; the same command goes on\n", errors
+    )
+    assert len(out.read_bytes().splitlines()) >= 4
 
 
 @pytest.mark.parametrize(
