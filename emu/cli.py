@@ -158,8 +158,8 @@ def _command(
     return parser
 
 
-def _add_policy(parser: argparse.ArgumentParser) -> None:
-    """Options that `run` and `call` share."""
+def _add_policy(parser: argparse.ArgumentParser, *, forward_too: bool = True) -> None:
+    """Options that `run`, `call` and, but for --forward, `mutate` share."""
     group = parser.add_argument_group("what lies below the guest")
     profile = group.add_argument(
         "--profile", default=DEFAULT_PROFILE, metavar="NAME",
@@ -178,11 +178,13 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
         "--deny", type=id_range, action="append", default=[], metavar="RANGE",
         help="let the SMCCC filter deny ID, FIRST-LAST or ID+COUNT",
     )
-    group.add_argument(
-        "--forward", type=forward, action="append", default=[], metavar="RANGE[=FILE.py:FUNCTION]",
-        help="forward a range to a function that takes the Call and returns a Ret or an int; "
-        "without one the answer is NOT_SUPPORTED",
-    )
+    if forward_too:
+        group.add_argument(
+            "--forward", type=forward, action="append", default=[],
+            metavar="RANGE[=FILE.py:FUNCTION]",
+            help="forward a range to a function that takes the Call and returns a Ret or an int; "
+            "without one the answer is NOT_SUPPORTED",
+        )
     group.add_argument("--seed", type=number, default=0, metavar="N", help="of the entropy (0)")
 
 
@@ -395,7 +397,7 @@ def _add_mutate(subparsers: Any) -> None:
     )
     parser.add_argument("image", metavar="IMAGE", help="a guest, as `run` takes it")
     _add_machine(parser)
-    _add_policy(parser)
+    _add_policy(parser, forward_too=False)
     group = parser.add_argument_group("the campaign")
     group.add_argument(
         "--budget", type=positive, metavar="N",
