@@ -31,7 +31,7 @@ QUERIES = 3
 class Options:
     """How many functions the standard services count besides the queries.
 
-    `psci` is VPSCI_NR_FUNCS (asm/vpsci.h), `ffa` FFA_NR_FUNCS (asm/tee/ffa.h), 0 without CONFIG_FFA.
+    `psci` is VPSCI_NR_FUNCS (asm/vpsci.h), `ffa` FFA_NR_FUNCS (asm/tee/ffa.h; 0 if not built).
     """
 
     psci: int = 14
