@@ -24,6 +24,9 @@ UID_OWNERS = {
 XEN_HYPERCALL = 0xEA1
 """xen 4.22 include/public/arch-arm.h:XEN_HYPERCALL_TAG: number in x16, arguments from x0 on."""
 
+XEN_ARGUMENTS = 5
+"""xen 4.22 arch/arm/traps.c:HYPERCALL_ARG5 is x4."""
+
 
 class Subject(NamedTuple):
     """What is known about an identifier, whether this profile answers it or not."""
@@ -85,9 +88,10 @@ def arguments(call: Call, function: Function | None) -> dict[str, int]:
     """The call's arguments by name; of an unknown function, those that are not zero."""
     if function is not None:
         return {name: call.arg(n) for n, name in enumerate(function.args, 1)}
+    if is_xen_hypercall(call):
+        return {f"x{n}": call.x[n] for n in range(XEN_ARGUMENTS)}
     last = max((n for n in range(1, 8) if call.x[n]), default=0)
-    first = 0 if is_xen_hypercall(call) else 1
-    return {f"x{n}": call.x[n] for n in range(first, last + 1)}
+    return {f"x{n}": call.x[n] for n in range(1, last + 1)}
 
 
 def call_text(call: Call, what: Subject) -> str:

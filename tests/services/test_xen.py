@@ -1,4 +1,4 @@
-"""Xen's own queries, and the rest of its profile as the source has it (abi/A §A5, §A6; abi/E §E2)."""
+"""Xen's own queries, and the rest of its profile (abi/A §A5, §A6; abi/E §E2; xen 4.22)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from emu.endings import Ending
 from emu.profile import load_profile
 from emu.smccc import UNDEF, Conduit, Ret
 from emu.vm import Vm
-from engine_kit import NOP, WFI, code, hvc, ldr, mov
+from engine_kit import NOP, WFI, code, halves, hvc, ldr, mov, smc
 from kit import (
     ARCH_FEATURES,
     KVM_FEATURES,
@@ -33,7 +33,7 @@ from kit import (
     script,
 )
 
-HYPERCALL = 0xEA1
+HYPERCALL, LOAD = 0xEA1, 0x4008_0000
 CONDUITS = [lambda request: request, lambda request: request.by_smc()]
 
 
@@ -115,6 +115,15 @@ def test_workaround_calls(verb, cleared):
     assert ask(machine("xen"), verb(1).by_smc()) == Ret.untouched()
 
 
+@halves
+def test_a_workaround_by_smc_leaves_every_register(tmp_path, native):
+    path = tmp_path / "code.bin"
+    path.write_bytes(code(*mov(0, WORKAROUND_1), *mov(1, 7), smc(), WFI))
+    vm = Vm(path, load=LOAD, profile="xen", native=native)
+    vm.run()
+    assert (vm.engine.get("X0"), vm.engine.get("X1")) == (WORKAROUND_1, 7)
+
+
 # --- the device tree (libxl_arm.c) -------------------------------------------------------------
 
 
@@ -133,7 +142,7 @@ def test_hypercalls_are_no_calls_by_smccc(tmp_path):
     """Before /psci was read, with a pointer in x1, −ENOSYS as an address: not judged."""
     path = tmp_path / "code.bin"
     path.write_bytes(code(*mov(0, 2), *mov(1, 0xFFFF_0000_4008_0000), hvc(HYPERCALL), NOP, WFI))
-    vm = Vm(path, load=0x4008_0000, profile="xen")
+    vm = Vm(path, load=LOAD, profile="xen")
     inspector = Inspector(vm)
     vm.instruments.append(inspector)
     vm.run()
@@ -144,7 +153,7 @@ def test_hypercalls_are_no_calls_by_smccc(tmp_path):
 def test_hypercalls_where_there_is_nobody(tmp_path):
     path = tmp_path / "code.bin"
     path.write_bytes(code(*mov(0, 2), hvc(HYPERCALL), ldr(1, 0), WFI))
-    vm = Vm(path, load=0x4008_0000, profile="none")
+    vm = Vm(path, load=LOAD, profile="none")
     inspector = Inspector(vm)
     vm.instruments.append(inspector)
     vm.run(10_000)
