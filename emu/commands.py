@@ -190,7 +190,7 @@ def apply_policy(el2: El2, options: Any) -> None:
 def call(options: Any) -> int:
     """`hvcemu call`."""
     from emu import exits
-    from emu.describe import answer_text, subject
+    from emu.describe import answer_text, subject_of
     from emu.el2 import El2
     from emu.explain import call_lines, make_call
     from emu.paper import PaperHost
@@ -212,11 +212,11 @@ def call(options: Any) -> int:
         {
             "profile": el2.profile.name,
             "fid": str(made.fid),
-            "name": subject(made.fid, el2).name,
+            "name": subject_of(made, el2).name,
             "answer": "exit" if isinstance(answer, exits.Exit) else "ret"
             if isinstance(answer, Ret) else "undef",
             "ret": [hex(value) for value in answer] if isinstance(answer, Ret) else [],
-            "result": answer_text(answer, subject(made.fid, el2)),
+            "result": answer_text(answer, subject_of(made, el2)),
             "why": route.why,
             "source": route.source,
             "steps": list(route.steps),

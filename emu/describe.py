@@ -10,7 +10,7 @@ from emu.catalogue import CATALOGUE
 from emu.el2 import El2
 from emu.service import RESULT_NAMES, Function
 from emu.services import service_class, service_names
-from emu.smccc import UNDEF, Call, FunctionId, Ret, uuid_text
+from emu.smccc import UNDEF, Call, Conduit, FunctionId, Ret, uuid_text
 
 # Who identifies itself by which UID (abi/A §A6).
 UID_OWNERS = {
@@ -19,6 +19,13 @@ UID_OWNERS = {
     "a71812dc-c698-4369-9acf-79d18ddee667": "Xen",
     "c1d58fcd-a453-5fdb-9265-ce36673d5f14": "Gunyah",
 }
+
+
+XEN_HYPERCALL = 0xEA1
+"""xen 4.22 include/public/arch-arm.h:XEN_HYPERCALL_TAG: number in x16, arguments from x0 on."""
+
+XEN_ARGUMENTS = 5
+"""xen 4.22 arch/arm/traps.c:HYPERCALL_ARG5 is x4."""
 
 
 class Subject(NamedTuple):
@@ -43,6 +50,19 @@ def subject(fid: int, el2: El2 | None = None) -> Subject:
     return Subject(str(FunctionId(fid)), "", None, {-1: "NOT_SUPPORTED"})
 
 
+def is_xen_hypercall(call: Call) -> bool:
+    """Whether a call is Xen's own HVC, and x0 holds no identifier of the calling convention."""
+    if call.imm != XEN_HYPERCALL or call.conduit is not Conduit.HVC:
+        return False
+    return not call.fid.fast or subject(call.fid).name == str(call.fid)
+
+
+def subject_of(call: Call, el2: El2 | None = None) -> Subject:
+    """The same of a call, whose x0 may be no identifier."""
+    return _XEN if is_xen_hypercall(call) else subject(call.fid, el2)
+
+
+_XEN = Subject("XEN_HYPERCALL", "xen 4.22 include/public/arch-arm.h", None, {-38: "ENOSYS"})
 _declarations: dict[int, Subject] = {}
 
 
@@ -53,7 +73,9 @@ def _declared() -> Mapping[int, Subject]:
             cls = service_class(name)
             for function in cls.functions():
                 for fid in function.ids:
-                    _declarations[fid] = Subject(function.name, cls.source, function, cls.codes)
+                    # What vendors have in common is told by the first of them.
+                    what = Subject(function.name, cls.source, function, cls.codes)
+                    _declarations.setdefault(fid, what)
     return _declarations
 
 
@@ -66,6 +88,8 @@ def arguments(call: Call, function: Function | None) -> dict[str, int]:
     """The call's arguments by name; of an unknown function, those that are not zero."""
     if function is not None:
         return {name: call.arg(n) for n, name in enumerate(function.args, 1)}
+    if is_xen_hypercall(call):
+        return {f"x{n}": call.x[n] for n in range(XEN_ARGUMENTS)}
     last = max((n for n in range(1, 8) if call.x[n]), default=0)
     return {f"x{n}": call.x[n] for n in range(1, last + 1)}
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from emu.arch import INSN_SIZE
-from emu.describe import arguments, subject
+from emu.describe import arguments, is_xen_hypercall, subject_of
 from emu.devicetree import find_property
 from emu.endings import Ending
 from emu.facts import (
@@ -210,6 +210,11 @@ class Inspector(Instrument):
     def on_call(self, record: CallRecord) -> None:
         """Hold one call against the rules, then learn from its answer."""
         memory, call = self._m, record.call
+        if is_xen_hypercall(call):
+            # /hypervisor announces it, not /psci, and its answer is no reply by SMCCC.
+            if record.answer is UNDEF:
+                self._undefined(record)
+            return
         if memory.last is None:
             self._first(record)
         # A guest that polls makes the same call a million times: it is judged once.
@@ -334,7 +339,7 @@ class Inspector(Instrument):
         memory = self._m
         for pc, record in memory.undefined.items():
             if pc not in memory.guarded:
-                self._add(CALL_UNDEFINED, record, f"{name_of(record.call.fid)} by "
+                self._add(CALL_UNDEFINED, record, f"{subject_of(record.call).name} by "
                           f"{record.call.conduit.upper()} is UNDEFINED here")
                 if record is memory.blind:
                     self._add(CONDUIT_UNKNOWN, record, "there is no /psci in the device tree")
@@ -410,7 +415,7 @@ def _facts(vm: Watched) -> Facts:
 
 
 def _arguments(call: Call) -> list[tuple[str, int]]:
-    function = subject(call.fid).function
+    function = subject_of(call).function
     return list(arguments(call, function).items()) if function else []
 
 

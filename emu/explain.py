@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from emu.catalogue import interface_of
-from emu.describe import answer_text, call_text, known_ids, registers_text, subject
+from emu.describe import answer_text, call_text, known_ids, registers_text, subject_of
 from emu.el2 import ARGUMENT_REGISTERS, El2
 from emu.profile import Profile, load_profile, profile_names
 from emu.service import Answer
@@ -25,7 +25,7 @@ def make_call(fid: int, *args: int, conduit: Conduit = Conduit.HVC, imm: int = 0
 def call_lines(el2: El2, call: Call, *, why: bool = False) -> Iterator[str]:
     """One call and its answer, with the reason; with `why`, the whole way to it."""
     answer = el2.answer(call)
-    what = subject(call.fid, el2)
+    what = subject_of(call, el2)
     route = el2.route(call.x[0], call.conduit, call.imm)
     yield (
         f"{call_text(call, what)} by {call.conduit.upper()} #{call.imm:#x} "
@@ -105,7 +105,7 @@ def verdicts(fid: int) -> list[Verdict]:
 def _ask(profile: str | Profile, call: Call) -> str:
     """The answer of a fresh machine, so that no question changes the next one's answer."""
     el2 = El2(profile)
-    return answer_text(el2.answer(call), subject(call.fid, el2))
+    return answer_text(el2.answer(call), subject_of(call, el2))
 
 
 class Summary(NamedTuple):
@@ -181,7 +181,7 @@ def _answer_differences(left: Profile, right: Profile) -> Iterator[Difference]:
     for call in questions():
         one, other = _ask(left, call), _ask(right, call)
         if one != other:
-            what = f"{call.conduit} {call_text(call, subject(call.fid))}"
+            what = f"{call.conduit} {call_text(call, subject_of(call))}"
             if call.imm:
                 what += f" #{call.imm}"
             yield Difference(what, one, other)

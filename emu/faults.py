@@ -46,8 +46,10 @@ from emu.smccc import (
 
 FEATURES = (PSCI_FEATURES, ARCH_FEATURES, PV_TIME_FEATURES)
 TRNG_UUID, RND = 0x8400_0052, (0x8400_0053, 0xC400_0053)
-WIDE_RESULTS = frozenset((VENDOR_UID, KVM_FEATURES, 0x8600_0001, TRNG_UUID, *RND))
-"""Functions that return more than x0 (UIDs, feature map, PTP, RND): no register is unused."""
+QUERIES = (VENDOR_UID, 0x8600_FF03, 0x8400_FF01, 0x8400_FF03)
+"""DEN0028: UIDs and revisions."""
+WIDE_RESULTS = frozenset((*QUERIES, KVM_FEATURES, 0x8600_0001, TRNG_UUID, *RND))
+"""Functions that return more than x0 (queries, feature map, PTP, RND): no register is unused."""
 DENIED, NO_ENTROPY = -3, -3
 """DEN0022; DEN0098."""
 POISON = 0xDEAD_BEEF_0BAD_F00D
@@ -59,7 +61,8 @@ BITS = (0, 1, 4, 8, 16, 30, 31, 63)
 MAX_TURNS = 3
 """Of a call made over and over, the first so many are also mutated one by one."""
 NEUTRAL = frozenset(("poison", "unused", "wide", "late"))
-OTHER_UID = next(uid for uid, owner in UID_OWNERS.items() if owner == "Xen")
+OTHER_UID = next(uid for uid, owner in UID_OWNERS.items() if owner == "Hyper-V")
+"""Of a vendor no profile is of."""
 
 
 class Mutation(NamedTuple):

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from emu.arch import INSN_SIZE
+from emu.describe import is_xen_hypercall
 from emu.discovery import ERROR_AS_ADDRESS, Verdict, place_of
 from emu.facts import Facts, name_of, signed
 from emu.faults import WIDE_RESULTS
@@ -220,6 +221,8 @@ class Follower(Instrument):
         caller = self._vm.engine.get("X30")
         key = (record.pc, caller, int(call.fid))
         if not isinstance(answer, Ret) or not answer or key in self._seen:
+            return
+        if is_xen_hypercall(call):  # 64 bits wide, and with rules of its own
             return
         self._seen.add(key)
         trail = Trail(record, answer.x0)

@@ -13,7 +13,7 @@ import errno
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from emu.describe import answer_text, call_text, subject
+from emu.describe import answer_text, call_text, subject_of
 from emu.el2 import El2
 from emu.errors import KvmError
 from emu.exits import Exit
@@ -47,7 +47,7 @@ class Change(NamedTuple):
     after: str
 
     def __str__(self) -> str:
-        what = f"{self.call.conduit} {call_text(self.call, subject(self.call.fid))}"
+        what = f"{self.call.conduit} {call_text(self.call, subject_of(self.call))}"
         return f"{self.kind:<8} {self.call.fid} {what:<46} {self.before} → {self.after}"
 
 
@@ -110,7 +110,7 @@ def _fresh(el2: El2) -> El2:
 
 
 def _answer(el2: El2, call: Call) -> str:
-    return answer_text(_fresh(el2).answer(call), subject(call.fid, el2))
+    return answer_text(_fresh(el2).answer(call), subject_of(call, el2))
 
 
 def _is_good(el2: El2, call: Call) -> bool:

@@ -58,9 +58,9 @@ class Profile:
 
     `rules` maps a conduit to {immediate: interface}, with "other" for the rest. `unknown` is
     the reply to a function nobody has. `reply_registers` is how many of x0–x3 an answer
-    writes, `full_identifier` whether x0 is compared whole instead of w0. `modes` holds a value
-    for every row of `modes.py`. `sources` holds the comment beside each dotted key, `places`
-    its file and line.
+    writes, a longer result apart; `full_identifier` whether x0 is compared whole instead of w0.
+    `modes` holds a value for every row of `modes.py`. `sources` holds the comment beside each
+    dotted key, `places` its file and line.
     """
 
     name: str

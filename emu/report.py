@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from emu import exits
 from emu.arch import describe_esr
-from emu.describe import call_text, subject
+from emu.describe import call_text, subject_of
 from emu.discovery import Verdict
 from emu.symbols import Symbols
 
@@ -40,7 +40,7 @@ def fault_lines(fault: exits.Fault, symbols: Symbols) -> Iterator[str]:
         yield f"  before it  {describe_esr(esr)} at {place(symbols, pc)}, ESR {esr:#x}"
     if fault.last_call is not None:
         call = fault.last_call
-        what = subject(call.fid)
+        what = subject_of(call)
         yield f"  last call  {call.conduit} {call_text(call, what)}"
     if not fault.instructions:
         yield "  code       none: nothing is mapped there"

@@ -174,8 +174,9 @@ class Router:
         return not is_psci(fid)
 
     def _narrow(self, route: Route) -> Route:
-        """Keep a reply to the registers this profile writes."""
-        count = self.profile.reply_registers
+        """Keep a reply to the registers this profile writes, or the function's result takes."""
+        result = route.function.registers if route.function else 1
+        count = max(self.profile.reply_registers, result)
         if count == FULL_REPLY:
             return route
         return route._replace(answer=_first_registers(route.answer, count))

@@ -85,7 +85,8 @@ class Function:
     """One function of a service, as declared.
 
     `args` names x1 onward; `result` says how x0 reads when it is not negative: "" a plain
-    value, "version", "address", "hex", or one of `RESULT_NAMES`. `since` and `until` bound the
+    value, "version", "address", "hex", or one of `RESULT_NAMES`. `registers` is how many its
+    result takes, however few the profile writes otherwise. `since` and `until` bound the
     interface version (PSCI's) that has it. `feature` is what `--services` calls it.
     """
 
@@ -99,6 +100,7 @@ class Function:
     since: int
     until: int
     doc: str
+    registers: int = 1
 
 
 RESULT_NAMES: Mapping[str, Mapping[int, str]] = {
@@ -116,6 +118,7 @@ def fn(
     gate: Gate | None = None,
     feature: str = "",
     result: str = "",
+    registers: int = 1,
     since: int = 0,
     until: int = 0xFFFF_FFFF,
     name: str = "",
@@ -135,6 +138,7 @@ def fn(
             since=since,
             until=until,
             doc=doc,
+            registers=registers,
         )
         return method
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from emu import exits
 from emu.arch import describe_esr
-from emu.describe import Subject, answer_text, arguments, call_text, subject
+from emu.describe import Subject, answer_text, arguments, call_text, subject_of
 from emu.el2 import El2
 from emu.instrument import CallRecord, ExceptionRecord, Instrument
 from emu.smccc import UNDEF, Ret
@@ -72,7 +72,7 @@ class TextTrace(Instrument):
         if not self.calls:
             return
         call = record.call
-        what = subject(call.fid, self.el2)
+        what = subject_of(call, self.el2)
         by = call.conduit if call.imm == 0 else f"{call.conduit}#{call.imm:x}"
         result = f"{answer_text(record.answer, what):<{RESULT_WIDTH}}"
         self.write(
@@ -106,7 +106,7 @@ class JsonTrace(Instrument):
 
     def on_call(self, record: CallRecord) -> None:
         call, answer = record.call, record.answer
-        what: Subject = subject(call.fid, self.el2)
+        what: Subject = subject_of(call, self.el2)
         kind = "undef" if answer is UNDEF else "ret" if isinstance(answer, Ret) else "exit"
         self._emit(
             "call",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from emu import exits
-from emu.describe import answer_text, call_text, subject
+from emu.describe import answer_text, call_text, subject_of
 from emu.discovery import Inspector, Verdict
 from emu.el2 import El2
 from emu.endings import STATUS_LIMIT, Ending, ending_of
@@ -140,7 +140,7 @@ def call_lines(records: Iterable[CallRecord], el2: El2) -> tuple[CallLine, ...]:
     """Records as text."""
     lines = []
     for record in records:
-        what = subject(record.call.fid, el2)
+        what = subject_of(record.call, el2)
         lines.append(
             CallLine(
                 record.cycles, record.call.vcpu, by_text(record), call_text(record.call, what),

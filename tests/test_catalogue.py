@@ -31,7 +31,7 @@ def test_every_row_is_a_32_bit_identifier_with_a_name_and_a_source():
         (0x8400_0063, "FFA_VERSION"),  # abi/E §E5
         (0xC400_008E, "FFA_MSG_SEND_DIRECT_RESP2"),
         (0xC400_0199, "RSI_HOST_CALL"),  # abi/E §E6
-        (0x8400_FF01, "STANDARD_SERVICE_CALL_UID"),  # abi/A §A6
+        (0x8500_FF01, "STANDARD_HYP_CALL_UID"),  # abi/A §A6
         (0x4600_0001, "HV_HYPERCALL"),  # abi/E §E3
         (0xC600_0040, "KVM_DISCOVER_IMPL_VER"),  # abi/C §C3
     ],

@@ -3,10 +3,19 @@
 import pytest
 
 from emu import exits
-from emu.describe import answer_text, arguments, call_text, known_ids, registers_text, subject
+from emu.describe import (
+    answer_text,
+    arguments,
+    call_text,
+    is_xen_hypercall,
+    known_ids,
+    registers_text,
+    subject,
+    subject_of,
+)
 from emu.el2 import El2
 from emu.explain import make_call
-from emu.smccc import UNDEF, Ret
+from emu.smccc import UNDEF, Conduit, Ret
 
 
 def test_a_name_comes_from_the_profile_then_any_service_then_the_books():
@@ -31,6 +40,27 @@ def test_a_name_comes_from_the_profile_then_any_service_then_the_books():
 def test_a_call_as_one_would_write_it(call, text):
     made = make_call(*call)
     assert call_text(made, subject(made.fid)) == text
+
+
+# x0 of HVC #0xEA1 is an argument, unless the guest meant a call by SMCCC.
+@pytest.mark.parametrize(
+    ("x0", "conduit", "imm", "xens"),
+    [
+        (2, Conduit.HVC, 0xEA1, True),  # PSCI 0.1 CPU_ON, were it HVC #0
+        (2, Conduit.HVC, 0, False),
+        (2, Conduit.SMC, 0xEA1, False),
+        (0xFFFF_8000_8999_0000, Conduit.HVC, 0xEA1, True),
+        (0x8400_0000, Conduit.HVC, 0xEA1, False),
+    ],
+)
+def test_hypercalls_of_xen(x0, conduit, imm, xens):
+    made = make_call(x0, 7, conduit=conduit, imm=imm)
+    assert is_xen_hypercall(made) == xens
+    what = subject_of(made, El2("xen"))
+    assert (what.name == "XEN_HYPERCALL") == xens
+    if xens:
+        assert call_text(made, what) == f"XEN_HYPERCALL(x0={x0:#x}, x1=0x7, x2=0x0, x3=0x0, x4=0x0)"
+        assert answer_text(Ret.only(-38), what) == "ENOSYS (-38)"
 
 
 def test_arguments_of_smc32_are_32_bits_wide():

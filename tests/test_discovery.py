@@ -216,7 +216,7 @@ def test_stolen_time_of_another_revision(tmp_path):
 
 
 @pytest.mark.parametrize("guest", WELL_BEHAVED)
-@pytest.mark.parametrize("profile", ["kvm-4.15", "kvm-6.12", "kvm-7.2", "qemu-tcg", "none"])
+@pytest.mark.parametrize("profile", ["kvm-4.15", "kvm-6.12", "kvm-7.2", "qemu-tcg", "xen", "none"])
 def test_no_false_alarm(guest, profile):
     setup = Setup(str(GUESTS / f"{guest}.elf"), profile, cpus=2, follow=True)
     assert attempt(setup).verdicts == ()

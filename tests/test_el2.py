@@ -164,7 +164,7 @@ def test_features_by_name():
     ("profile", "name", "says"),
     [
         ("kvm-4.15", "trng", "profile kvm-4.15 has no service trng; it has psci"),
-        ("kvm-6.12", "xen", "unknown service xen; it has psci, arch"),
+        ("kvm-6.12", "hyperv", "unknown service hyperv; it has psci, arch"),
         ("none", "psci", "it has none"),
     ],
 )
@@ -252,7 +252,7 @@ def test_an_identifier_has_one_owner():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[services.xen]\n", ":1: unknown service xen"),
+        ("[services.hyperv]\n", ":1: unknown service hyperv"),
         ("[services.psci]\n\nversoin = 2\n", ":1: service psci has no option versoin"),
         ('[services.psci]\nversion = "2"\n', ":1: option version of service psci"),
     ],

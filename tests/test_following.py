@@ -138,6 +138,12 @@ def test_any_word_is_decoded_or_none(word):
     assert decoded is None or decoded.mnemonic
 
 
+def test_a_hypercall_of_xens_is_not_followed(seen):
+    behind = ADD_X3_X1_X2
+    assert seen(VERSION, before=(*mov(0, 2), hvc(0xEA1), behind), profile="xen") == []
+    assert seen(VERSION, before=(*mov(0, 2), hvc(), behind), profile="xen") == ["lost-registers"]
+
+
 def test_a_branch_through_an_error_code_is_seen(seen):
     assert seen(PV_TIME_ST, br(0), profile="qemu-tcg") in ([], ["error-used-as-address"])
 

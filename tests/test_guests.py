@@ -69,6 +69,14 @@ def test_no_hypervisor_is_told_by_the_guest():
     assert b"UNDEF: HVC is UNDEFINED at EL1 here: ESR 0x0000000002000000" in done.stdout
 
 
+def test_xen_is_told_from_kvm():
+    done = run("vendor_uid", "--profile", "xen")
+    assert done.stdout == (
+        b"the hypervisor is Xen, UUID a71812dc-c698-4369-9acf-79d18ddee667\n"
+    )
+    assert run("ptp", "--profile", "xen").returncode == run("ptp", "--profile", "none").returncode
+
+
 def test_semihosting_echoes_what_is_typed():
     done = run("semihosting", typed=b"over and out\nmore\n")
     assert done.returncode == 42
@@ -81,6 +89,7 @@ def test_semihosting_echoes_what_is_typed():
         ("kvm-4.15", [b"smc #0: UNDEF", b"smc #1: UNDEF"]),
         ("kvm-5.17", [b"smc #0", b"smc #1"]),
         ("qemu-tcg", [b"smc #0: UNDEF", b"smc #1: UNDEF"]),
+        ("xen", [b"smc #0: PSCI_VERSION = 0x10001, x1-x3 preserved", b"smc #1: UNDEF"]),
         ("none", [b"smc #0: UNDEF", b"smc #1: UNDEF"]),
     ],
 )

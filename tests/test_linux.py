@@ -33,6 +33,7 @@ LIMIT = 400_000_000
 PSCI_VERSION, MIGRATE_INFO_TYPE = (0x8400_0000, None), (0x8400_0006, None)
 FEATURES, SMCCC_VERSION = 0x8400_000A, 0x8000_0000
 ARCH_FEATURES, TRNG_VERSION, RND64 = 0x8000_0001, 0x8400_0050, 0xC400_0053
+XENVER_GET_FEATURES = 6  # x0 of HVC #0xEA1: linux include/xen/interface/version.h
 POWER = [(FEATURES, 0xC400_0001), (FEATURES, 0xC400_000E), (FEATURES, 0xC400_0012)]
 PROBE = [PSCI_VERSION, MIGRATE_INFO_TYPE, (FEATURES, SMCCC_VERSION)]
 CALLS = {
@@ -47,6 +48,17 @@ CALLS = {
         (ARCH_FEATURES, 0x8000_7FFF),
     ],
     "kvm-4.15": [PSCI_VERSION, MIGRATE_INFO_TYPE],
+    "xen": [
+        (XENVER_GET_FEATURES, None),
+        *PROBE,
+        (SMCCC_VERSION, None),
+        (TRNG_VERSION, None),
+        (ARCH_FEATURES, 0x8000_0002),
+        *POWER,
+        (0x8600_FF01, None),
+        (ARCH_FEATURES, 0x8000_8000),
+        (ARCH_FEATURES, 0x8000_7FFF),
+    ],
     "qemu-tcg": [*PROBE, *POWER],
     "none": [],
 }
@@ -57,12 +69,18 @@ CONSOLE = {
         "smccc: KVM: hypervisor services detected",
     ],
     "kvm-4.15": ["psci: PSCIv0.2 detected in firmware."],
+    "xen": [
+        "Xen 4.22 support found",
+        "psci: PSCIv1.1 detected in firmware.",
+        "psci: SMC Calling Convention v1.2",
+    ],
     "qemu-tcg": ["psci: PSCIv1.1 detected in firmware.", "psci: SMC Calling Convention v1.0"],
     "none": [],
 }
 NEVER_SAID = {
     "kvm-6.12": ["SMC Calling Convention v1.0"],
     "kvm-4.15": ["SMC Calling Convention", "smccc:"],
+    "xen": ["hypervisor services detected"],
     "qemu-tcg": ["smccc:"],
     "none": ["PSCIv", "SMC Calling Convention", "smccc:"],
 }

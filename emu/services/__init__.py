@@ -15,6 +15,7 @@ _PLACES: Mapping[str, str] = {
     "pvtime": "PvTime",
     "kvm_vendor": "KvmVendor",
     "asyncpf": "AsyncPf",
+    "xen": "Xen",
 }
 
 

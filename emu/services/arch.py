@@ -3,7 +3,8 @@
 The answers are KVM's (linux v6.17 arch/arm64/kvm/hypercalls.c:kvm_smccc_call_handler). The
 workaround calls themselves never reach that function: the hypervisor's vector answers them
 when they come by HVC (arch/arm64/kvm/hyp/hyp-entry.S:wa_epilogue), leaving zero in x0 and,
-because the comparison chain runs through it, in x1. By SMC nobody answers them.
+because the comparison chain runs through it, in x1. By SMC nobody answers them. The options
+hold what others do differently (Xen's: xen 4.22 arch/arm/arm64/entry.S and vsmc.c).
 """
 
 from __future__ import annotations
@@ -37,13 +38,17 @@ class Options:
     """`version` is SMCCC_VERSION; the rest say what ARCH_FEATURES knows.
 
     `workarounds` lists the workaround numbers ARCH_FEATURES answers; `fast_path` those the
-    hypervisor's vector answers; `levels` gives their levels on a kernel without registers for
-    them; `pv_time` whether it knows PV_TIME_FEATURES.
+    hypervisor's vector answers, and `cleared` how many registers from x0 on it leaves zero, by
+    number; `by_smc`: by SMC they do come back, with all registers as they were; `levels` gives
+    their levels on a kernel without registers for them; `pv_time` whether it knows
+    PV_TIME_FEATURES.
     """
 
     version: int = 0x1_0001
     workarounds: tuple[int, ...] = ()
     fast_path: tuple[int, ...] = ()
+    cleared: tuple[int, ...] = (2, 2, 2)
+    by_smc: bool = False
     levels: tuple[int, ...] = (0, 0, 0)
     pv_time: bool = False
 
@@ -53,6 +58,8 @@ class Options:
             raise ProfileError("service arch knows the workarounds 1, 2 and 3")
         if len(self.levels) != 3 or any(level not in _LEVEL_ANSWERS_2 for level in self.levels):
             raise ProfileError("option levels of service arch holds three levels of 0 to 3")
+        if len(self.cleared) != 3 or any(not 1 <= count <= 4 for count in self.cleared):
+            raise ProfileError("option cleared of service arch holds three counts of 1 to 4")
 
 
 class Arch(Service):
@@ -90,25 +97,25 @@ class Arch(Service):
             return int(self.options.levels[_WORKAROUND_NUMBERS[fid] - 1])
         return stored & 0xF
 
-    @fn(WORKAROUND_1, name="SMCCC_ARCH_WORKAROUND_1")
+    @fn(WORKAROUND_1, registers=4, name="SMCCC_ARCH_WORKAROUND_1")
     def workaround_1(self, call: Call) -> Answer:
         """Invalidate the branch predictor (CVE-2017-5715)."""
         return self._workaround(call, 1)
 
-    @fn(WORKAROUND_2, args=("enable",), name="SMCCC_ARCH_WORKAROUND_2")
+    @fn(WORKAROUND_2, args=("enable",), registers=4, name="SMCCC_ARCH_WORKAROUND_2")
     def workaround_2(self, call: Call) -> Answer:
         """Switch speculative store bypass on or off (CVE-2018-3639)."""
         return self._workaround(call, 2)
 
-    @fn(WORKAROUND_3, name="SMCCC_ARCH_WORKAROUND_3")
+    @fn(WORKAROUND_3, registers=4, name="SMCCC_ARCH_WORKAROUND_3")
     def workaround_3(self, call: Call) -> Answer:
         """Discard branch history (CVE-2022-23960)."""
         return self._workaround(call, 3)
 
     def _workaround(self, call: Call, number: int) -> Answer:
         if call.conduit is Conduit.SMC:
-            return Ret.not_supported()
-        return Ret.only(0, 0)
+            return Ret.untouched() if self.options.by_smc else Ret.not_supported()
+        return Ret.only(*(0,) * self.options.cleared[number - 1])
 
     def implements(self, function: Function, fid: FunctionId) -> bool:
         number = _WORKAROUND_NUMBERS.get(int(fid))

@@ -4,7 +4,8 @@ Source of every rule unless a line says otherwise: linux v6.17 arch/arm64/kvm/ps
 version is that of KVM_REG_ARM_PSCI_VERSION where the profile has it. PSCI_FEATURES derives
 from what is declared here. KVM does not check entry points, and a CPU_ON takes effect at
 once, so ON_PENDING and INVALID_ADDRESS never come from it; the options hold what other
-implementations do differently (QEMU's: target/arm/psci.c of qemu v7.2).
+implementations do differently (QEMU's: target/arm/psci.c of qemu v7.2; Xen's: arch/arm/vpsci.c of
+xen 4.22).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ INVALID_PARAMETERS = -2
 DENIED = -3
 ALREADY_ON = -4
 INTERNAL_FAILURE = -6
+INVALID_ADDRESS = -9
 
 AFFINITY_ON = 0
 AFFINITY_OFF = 1
@@ -29,6 +31,8 @@ TOS_NOT_PRESENT = 2
 RESET2_VENDOR = 1 << 31
 OFF2_HIBERNATE = 1
 SMCCC_VERSION = 0x8000_0000
+LEGACY_LAST = 0x0100_FFFF
+"""DEN0028: identifiers of calls older than it (xen 4.22 vsmc.c:ARM_SMCCC_RESERVED_RANGE_END)."""
 VERSION_REGISTER = "KVM_REG_ARM_PSCI_VERSION"
 
 V0_1, V0_2, V1_0, V1_1, V1_3 = 0x1, 0x2, 0x1_0000, 0x1_0001, 0x1_0003
@@ -48,6 +52,11 @@ class Options:
     where that call exists. `reset2`: PSCI 1.1 and later have SYSTEM_RESET2. `strict`: QEMU's
     checks of power_state and entry point, its arguments of 64 bits in either width, and its
     answer ON for affinity levels above 0.
+
+    The rest is Xen's. `legacy_numbers`: the 0.1 functions are 1 and 2. `loose_targets`: bits that
+    are no affinity are ignored, CPU_ON takes Aff1 and Aff0 for a vCPU's number, and AFFINITY_INFO
+    calls OFF what matches no CPU. `odd_entry`: an entry point with bit 0 set, Thumb code, is
+    INVALID_ADDRESS. `suspend_alone`: SYSTEM_SUSPEND is DENIED while another CPU is on.
     """
 
     version: int = V1_0
@@ -56,6 +65,10 @@ class Options:
     smccc_feature: bool = True
     reset2: bool = True
     strict: bool = False
+    legacy_numbers: bool = False
+    loose_targets: bool = False
+    odd_entry: bool = False
+    suspend_alone: bool = False
 
 
 class Psci(Service):
@@ -72,7 +85,7 @@ class Psci(Service):
         INTERNAL_FAILURE: "INTERNAL_FAILURE",
         -7: "NOT_PRESENT",
         -8: "DISABLED",
-        -9: "INVALID_ADDRESS",
+        INVALID_ADDRESS: "INVALID_ADDRESS",
     }
     Options = Options
 
@@ -87,6 +100,8 @@ class Psci(Service):
             return False
         if function.method == "system_reset2" and not self.options.reset2:
             return False
+        if fid <= LEGACY_LAST:
+            return bool(self.options.legacy_numbers)
         if function.until == V0_1 and self.options.legacy_ids:
             return True
         if function.method == "cpu_suspend_0_1":
@@ -141,7 +156,7 @@ class Psci(Service):
     def cpu_on(self, call: Call) -> Answer:
         """Switch a CPU on at entry_point, with context_id in its x0."""
         target, entry, context = (self._arg(call, n) for n in (1, 2, 3))
-        return self._cpu_on(target, entry, context, ALREADY_ON)
+        return Ret.value(self._cpu_on(target, entry, context))
 
     def _arg(self, call: Call, n: int) -> int:
         # qemu v7.2 psci.c takes all 64 bits from AArch64, whatever the identifier says.
@@ -161,24 +176,47 @@ class Psci(Service):
     )
     def cpu_on_0_1(self, call: Call) -> Answer:
         """CPU_ON under its PSCI 0.1 identifier; a CPU already on is INVALID_PARAMETERS."""
-        already = INVALID_PARAMETERS if self.version == V0_1 else ALREADY_ON
         # kvm_psci_0_1_call does not narrow the arguments: the identifier has no width bit.
-        return self._cpu_on(call.x[1], call.x[2], call.x[3], already)
+        status = self._cpu_on(call.x[1], call.x[2], call.x[3])
+        return Ret.value(_in_0_1(status) if self.version == V0_1 else status)
 
-    def _cpu_on(self, target: int, entry: int, context: int, already_on: int) -> Answer:
+    @fn(0x0000_0001, args=("power_state",), until=V0_1, result="status", name="XEN_PSCI_CPU_OFF")
+    def cpu_off_number(self, call: Call) -> Answer:
+        """PSCI 0.1 CPU_OFF as Xen numbers it (xen 4.22 include/public/arch-arm.h)."""
+        return self.cpu_off(call)
+
+    @fn(
+        0x0000_0002,
+        args=("target_affinity", "entry_point"),
+        until=V0_1,
+        result="status",
+        name="XEN_PSCI_CPU_ON",
+    )
+    def cpu_on_number(self, call: Call) -> Answer:
+        """PSCI 0.1 CPU_ON as Xen numbers it: no context, and only the error codes of 0.1."""
+        # do_vpsci_0_1_call narrows the target and takes all of the entry point.
+        return Ret.value(_in_0_1(self._cpu_on(call.arg32(1), call.x[2], 0)))
+
+    def _cpu_on(self, target: int, entry: int, context: int) -> int:
         if self.options.strict and entry & 3:
-            return Ret.value(INVALID_PARAMETERS)
+            return INVALID_PARAMETERS
         vcpu = self._find(target)
         if vcpu is None:
-            return Ret.value(INVALID_PARAMETERS)
+            return INVALID_PARAMETERS
+        if self.options.odd_entry and entry & 1:
+            return INVALID_ADDRESS
         if self.host.mp_state(vcpu) is not MpState.STOPPED:
-            return Ret.value(already_on)
+            return ALREADY_ON
         if not self.host.may_power_on(vcpu):
-            return Ret.value(DENIED)
+            return DENIED
         self.host.power_on(vcpu, entry, context)
-        return Ret.value(SUCCESS)
+        return SUCCESS
 
     def _find(self, target: int) -> int | None:
+        if self.options.loose_targets:
+            # xen 4.22 arch/arm/include/asm/domain.h:vaffinity_to_vcpuid
+            number = target & 0xFF | (target >> 8 & 0xFF) << 4
+            return number if number < len(self.host.mpidrs()) else None
         if target & ~MPIDR_AFFINITY:
             return None
         for vcpu, mpidr in enumerate(self.host.mpidrs()):
@@ -196,8 +234,11 @@ class Psci(Service):
     def affinity_info(self, call: Call) -> Answer:
         """Whether any CPU of an affinity instance is on."""
         target, level = self._arg(call, 1), self._arg(call, 2)
+        loose = self.options.loose_targets
         if self.options.strict and level > 0:
             return Ret.value(AFFINITY_ON)
+        if loose:  # do_vpsci_0_2_call takes 32 bits of the level
+            target, level = target & MPIDR_AFFINITY, call.arg32(2)
         if target & ~MPIDR_AFFINITY or level >= len(_AFFINITY_MASKS):
             return Ret.value(INVALID_PARAMETERS)
         mask = _AFFINITY_MASKS[level]
@@ -206,7 +247,7 @@ class Psci(Service):
             for vcpu, mpidr in enumerate(self.host.mpidrs())
             if mpidr & mask == target & mask
         ]
-        if not states:
+        if not states and not loose:
             return Ret.value(INVALID_PARAMETERS)
         on = any(state is not MpState.STOPPED for state in states)
         return Ret.value(AFFINITY_ON if on else AFFINITY_OFF)
@@ -247,9 +288,18 @@ class Psci(Service):
     @fn(0x8400_000E, 0xC400_000E, args=("entry_point", "context_id"), since=V1_0)
     def system_suspend(self, call: Call) -> Answer:
         """Suspend the machine; the VMM decides, the registers stay as they are."""
+        if self.options.odd_entry and call.arg(1) & 1:
+            return Ret.value(INVALID_ADDRESS)
+        if self.options.suspend_alone and self._others_on(call.vcpu):
+            return Ret.value(DENIED)
         # kvm_psci_narrow_to_32bit narrows x1 to x3 in place, whoever looks at them afterwards.
         ret = Ret.only(call.x[0], *(call.arg(n) for n in (1, 2, 3)))
         return exits.SystemEvent(vcpu=call.vcpu, kind=exits.EventKind.SUSPEND, ret=ret)
+
+    def _others_on(self, vcpu: int) -> bool:
+        count = len(self.host.mpidrs())
+        states = (self.host.mp_state(n) for n in range(count) if n != vcpu)
+        return any(state is not MpState.STOPPED for state in states)
 
     @fn(0x8400_0012, 0xC400_0012, args=("reset_type", "cookie"), since=V1_1)
     def system_reset2(self, call: Call) -> Answer:
@@ -270,8 +320,15 @@ class Psci(Service):
         return self._system(call, exits.EventKind.SHUTDOWN, exits.FLAG_PSCI_OFF2, _FAILED)
 
 
+def _in_0_1(status: int) -> int:
+    """What PSCI 0.1, which has fewer error codes, says in place of a status."""
+    return INVALID_PARAMETERS if status in (ALREADY_ON, INVALID_ADDRESS) else status
+
+
+# Xen's 0.1 functions are none that PSCI_FEATURES knows (vpsci.c:do_psci_1_0_features).
 _FUNCTIONS = {
     fid: tuple(f for f in Psci.functions() if fid in f.ids)
     for function in Psci.functions()
     for fid in function.ids
+    if fid > LEGACY_LAST
 }

@@ -124,7 +124,8 @@ def test_workaround_calls_without_a_fast_path():
 
 @pytest.mark.parametrize(
     "options",
-    [{"levels": [1]}, {"levels": [0, 4, 0]}, {"workarounds": [4]}, {"fast_path": ["1"]}],
+    [{"levels": [1]}, {"levels": [0, 4, 0]}, {"workarounds": [4]}, {"fast_path": ["1"]},
+     {"cleared": [2, 2]}, {"cleared": [2, 5, 2]}],
 )
 def test_options_refused(options):
     profile = with_services(load_profile("kvm-4.15"), {"arch": options})

@@ -1,4 +1,4 @@
-"""PSCI as KVM has it, version by version (abi/B §B1–§B5), and QEMU's (abi/B §B7)."""
+"""PSCI as KVM has it, version by version (abi/B §B1–§B5), QEMU's and Xen's (abi/B §B7)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from kit import (
     CPU_ON_32,
     CPU_SUSPEND,
     CPU_SUSPEND_32,
+    DENIED,
     FEATURES,
     INTERNAL_FAILURE,
+    INVALID_ADDRESS,
     INVALID_PARAMETERS,
     NOT_SUPPORTED,
     OFF,
@@ -350,6 +352,109 @@ def test_qemu_has_the_old_identifiers_too():
 )
 def test_qemu(request_, answer):
     script(qemu()) << request_ >> answer
+
+
+# --- Xen's, vpsci.c of xen 4.22 ----------------------------------------------------------------
+
+OFF_NUMBER, ON_NUMBER = Verb(1), Verb(2)  # include/public/arch-arm.h
+XEN_FEATURES = (*ALWAYS, 0x8400_000E, 0xC400_000E)
+HIGH = 0xAAAA_AAAA_0000_0000
+
+
+def xen(host: FakeHost | None = None) -> El2:
+    return machine("xen", host)
+
+
+def test_xen_features():
+    numbers = [base | n for base in (0, 0x8400_0000, 0xC400_0000) for n in range(0x20)]
+    for fid in (*numbers, 0x8000_0000, 0x8000_0001, 0x95C1_BA5F, 0x8400_FF01, 0x8600_FF01):
+        script(xen()) << FEATURES(fid) >> (0 if fid in XEN_FEATURES else NO)
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [
+        (VERSION(), V1_1),
+        (Verb(0xC400_0000)(), NO),
+        (Verb(0x8400_0006)(), 2),
+        (CPU_SUSPEND(0xFFFF_FFFF), SUCCESS),
+        (CPU_ON(4, ENTRY), INVALID_PARAMETERS),
+        (CPU_ON(4, 1), INVALID_PARAMETERS),  # the target before the entry point
+        (CPU_ON(0, 1), INVALID_ADDRESS),  # the entry point before the state
+        (CPU_ON(1, 2), SUCCESS),  # bit 0 alone: Thumb
+        (CPU_ON(0, ENTRY), ALREADY_ON),
+        (CPU_ON(0xFE_0000_0000, ENTRY), ALREADY_ON),  # Aff3 and Aff2 are not looked at
+        (CPU_ON((1 << 63) | 0x7F_0001, ENTRY), SUCCESS),
+        (CPU_ON_32(HIGH | 1, HIGH | ENTRY), SUCCESS),
+        (CPU_ON(0x100, ENTRY), INVALID_PARAMETERS),  # Aff1 counts sixteens
+        (RESET2(0), NO),
+        (OFF2(0), NO),
+        (ON_0_1(1, ENTRY), NO),
+        (OFF_0_1(), NO),
+        (SUSPEND_0_1(), NO),
+        (Verb(0)(), NO),
+        (Verb(3)(1), NO),
+        (ON_NUMBER(1, ENTRY), SUCCESS),
+        (ON_NUMBER(HIGH | 1, ENTRY), SUCCESS),  # 32 bits of the target
+        (ON_NUMBER(0, ENTRY), INVALID_PARAMETERS),  # 0.1 has no ALREADY_ON
+        (ON_NUMBER(1, 1), INVALID_PARAMETERS),  # and no INVALID_ADDRESS
+        (ON_NUMBER(9, ENTRY), INVALID_PARAMETERS),
+        (ON_NUMBER(3, ENTRY), DENIED),
+        (OFF_NUMBER(), SUCCESS),
+        (SYSTEM_OFF(), SHUTDOWN),
+        (SYSTEM_RESET(), RESET),
+    ],
+)
+def test_xen(request_, answer):
+    script(xen(FakeHost(4, refused=(3,)))) << request_ >> answer
+
+
+def test_xen_numbers_targets_by_sixteens():
+    host = FakeHost(20)
+    script(xen(host)) << CPU_ON(0x103, ENTRY, CONTEXT) >> SUCCESS << CPU_ON(0x12, ENTRY) >> SUCCESS
+    assert host.done == [("on", 19, ENTRY, CONTEXT), ("on", 18, ENTRY, 0)]
+
+
+def test_xen_0_1_takes_the_whole_entry_point_and_no_context():
+    host = FakeHost()
+    script(xen(host)) << ON_NUMBER(1, HIGH, CONTEXT) >> SUCCESS << OFF_NUMBER().on(1) >> SUCCESS
+    assert host.done == [("on", 1, HIGH, 0), ("off", 1)]
+
+
+XEN_AFFINITIES = {  # where it differs from AFFINITIES; no match, a stray bit, 32 bits of the level
+    (0x002, 0): OFF,
+    (0x200, 1): OFF,
+    (0x1_0000, 2): OFF,
+    (0x01_0000_0000, 3): OFF,
+    (1 << 31, 0): ON,
+    (1 << 40, 3): ON,
+    (0x000, 1 << 32): ON,
+}
+
+
+@pytest.mark.parametrize(
+    ("target", "level", "answer"),
+    [
+        *((target, level, answer) for (target, level), answer in XEN_AFFINITIES.items()),
+        *(row for row in AFFINITIES if row[:2] not in XEN_AFFINITIES),
+    ],
+)
+def test_xen_affinity_info(target, level, answer):
+    host = FakeHost(mpidrs=[0x8000_0000, 0x8000_0001, 0x8000_0100, 0x8000_0101])
+    script(xen(host)) << AFFINITY_INFO(target, level) >> answer
+
+
+def test_xen_system_suspend():
+    script(xen()) << SYSTEM_SUSPEND(ENTRY, CONTEXT) >> SUSPEND
+    script(xen()) << SYSTEM_SUSPEND(ENTRY | 1) >> INVALID_ADDRESS
+    both = xen(FakeHost(running=2))
+    script(both) << SYSTEM_SUSPEND(ENTRY) >> DENIED << SYSTEM_SUSPEND(1) >> INVALID_ADDRESS
+    script(both) << CPU_OFF().on(1) >> SUCCESS << SYSTEM_SUSPEND(ENTRY) >> SUSPEND
+
+
+def test_xens_numbers_mean_nothing_elsewhere():
+    for profile in ("kvm-4.15", "kvm-6.17", "qemu-tcg"):
+        script(machine(profile)) << ON_NUMBER(1, ENTRY) >> NO << OFF_NUMBER() >> NO
 
 
 # --- properties --------------------------------------------------------------------------------
