@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol
 
 
 class Device(Protocol):
@@ -13,7 +13,6 @@ class Device(Protocol):
     def write(self, offset: int, width: int, value: int) -> None: ...
 
 
-@runtime_checkable
 class StreamDevice(Device, Protocol):
     """A device that bytes are written to one by one: the engine may gather them.
 

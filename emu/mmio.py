@@ -9,7 +9,7 @@ that could tell the difference.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from emu.bus import Device, StreamDevice
 from emu.cpu import Cpu
@@ -39,7 +39,7 @@ class Devices:
             except BaseException as failure:
                 keep(failure)
 
-        if self._stream is None or not isinstance(device, StreamDevice):
+        if self._stream is None or not _is_stream(device):
             self._cpu.map_device(base, size, read, write)
             return
 
@@ -63,3 +63,8 @@ class Devices:
         for stream, device in self._streams:
             status = device.fixed_status()
             stream.known, stream.status = status is not None, status or 0
+
+
+def _is_stream(device: Device) -> TypeGuard[StreamDevice]:
+    """By its method: asking the Protocol takes a tenth of a tiny guest's run."""
+    return hasattr(device, "write_bytes")
