@@ -106,6 +106,8 @@ SPIN_LIMIT = 1000
 """Our choice: refusals in a row that are no longer retries."""
 NO_ENTROPY = -3
 """DEN0098."""
+MAX_KEPT = 500
+"""Our choice: verdicts, UNDEFINED places and refused CPUs kept, for a guest that never ends."""
 MAX_JUDGED = 1000
 """Our choice: how many forms of calls are kept, for a guest that makes ever new ones."""
 NEAR = 4096
@@ -271,7 +273,8 @@ class Inspector(Instrument):
     def _undefined(self, record: CallRecord) -> None:
         """Nobody answered: a guest that is prepared arrives behind the instruction."""
         memory, behind = self._m, record.pc + INSN_SIZE
-        if record.pc in memory.undefined or record.pc in memory.guarded:
+        known = record.pc in memory.undefined or record.pc in memory.guarded
+        if known or len(memory.undefined) >= MAX_KEPT:
             return
         memory.undefined[record.pc] = record
         self._vm.engine.watch_code(
@@ -304,7 +307,7 @@ class Inspector(Instrument):
             memory.refusals[call.vcpu] = _Refusal(record, answer.x0)
         if call.fid & ~SMC64 == CPU_ON:
             memory.cpus_refused.pop(call.arg(1), None)
-            if refused:
+            if refused and len(memory.cpus_refused) < MAX_KEPT:
                 memory.cpus_refused[call.arg(1)] = record
         if call.fid in (SYSTEM_OFF, SYSTEM_RESET):
             memory.off = record
@@ -376,6 +379,8 @@ class Inspector(Instrument):
     def _note(self, rule: str, cycles: int, vcpu: int, pc: int, text: str) -> None:
         """Keep the first verdict of each rule at each place, in each form."""
         place = place_of(self._vm, pc)
+        if len(self._m.found) >= MAX_KEPT:
+            return
         self._m.found.setdefault((rule, pc, text), Verdict(rule, cycles, vcpu, pc, place, text))
 
 

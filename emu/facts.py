@@ -20,6 +20,8 @@ VENDOR_UID, KVM_FEATURES = 0x8600_FF01, 0x8600_0000
 RSI_VERSION = 0xC400_0190
 SMC64 = 1 << 30
 CPU_ON = 0x8400_0003
+MAX_ASKED = 4096
+"""Our choice: identifiers a FEATURES function was asked about, for a guest that asks about all."""
 
 
 def signed(value: int) -> int:
@@ -74,7 +76,10 @@ class Facts:
                   PV_TIME_FEATURES: self.pv_time}
         if fid in tables:
             asked = call.arg32(1)
-            known, tables[fid][asked] = tables[fid].get(asked), x0
+            known = tables[fid].get(asked)
+            if known is None and len(tables[fid]) >= MAX_ASKED:
+                return False
+            tables[fid][asked] = x0
             return known != x0
         name = _VERSIONS.get(fid, "")
         told: int | str = x0

@@ -53,6 +53,8 @@ LOST_REGISTERS = declare(
 )
 STEPS = 64
 """Instructions followed behind a call, and watched at each place; our choice."""
+MAX_FOLLOWED = 2000
+"""Our choice: answers followed in one run, for a guest that makes ever new calls."""
 SMALL = 64
 """Our choice: what a loop counter has reached within the instructions followed, at most."""
 FLAGS_ONLY = frozenset(("cmp", "cmn", "ccmp", "ccmn", "tst"))
@@ -221,6 +223,8 @@ class Follower(Instrument):
         caller = self._vm.engine.get("X30")
         key = (record.pc, caller, int(call.fid))
         if not isinstance(answer, Ret) or not answer or key in self._seen:
+            return
+        if len(self._seen) >= MAX_FOLLOWED:
             return
         if is_xen_hypercall(call):  # 64 bits wide, and with rules of its own
             return

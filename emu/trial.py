@@ -105,9 +105,10 @@ class CallLog(Instrument):
 
     def on_call(self, record: CallRecord) -> None:
         self.total += 1
-        self.functions.add(int(record.call.fid))
         if self.total <= MAX_CALLS:
             self.records.append(record)
+        if len(self.functions) < MAX_CALLS:
+            self.functions.add(int(record.call.fid))
 
 
 class Judge:

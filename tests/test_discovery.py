@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emu.discovery import RULES, Inspector
+from emu.discovery import MAX_KEPT, RULES, Inspector
 from emu.endings import Ending
 from emu.trial import Setup, attempt, build, run_within
 from emu.vm import Vm
@@ -210,6 +210,21 @@ def test_stolen_time_of_another_revision(tmp_path):
         vm.run()
         rules = [v.rule for v in inspector.verdicts(Ending.OFF)]
         assert ("stolen-time-revision" in rules) == broken
+
+
+def test_a_hostile_guest_costs_no_memory(tmp_path):
+    """Every turn another wrong call: CPU_ON of ever new CPUs, with ever new entry points."""
+    path = tmp_path / "code.bin"
+    path.write_bytes(code(*mov(5, CPU_ON), *mov(6, 0x1_0000), add(0, 5, 0), add(1, 6, 0),
+                          add(2, 6, 1), hvc(), add(6, 6, 1), b(-5)))  # fmt: skip
+    vm = Vm(path, load=LOAD)
+    inspector = Inspector(vm)
+    vm.instruments.append(inspector)
+    run_within(vm, 60, 50_000)
+    assert vm.stats().calls > 5000
+    assert len(inspector.verdicts(Ending.LIMIT)) <= MAX_KEPT + 1
+    assert len(inspector._m.cpus_refused) <= MAX_KEPT
+    assert len(inspector._m.judged) <= 1001
 
 
 # -- guests -------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 from emu.facts import (
     ARCH_FEATURES,
     KVM_FEATURES,
+    MAX_ASKED,
     PSCI_FEATURES,
     PSCI_VERSION,
     PV_TIME_FEATURES,
@@ -76,6 +77,14 @@ def test_versions_and_vendors():
     assert (facts.vendor, Facts(uid="someone").vendor, Facts(uid="").vendor) == (
         "KVM", "someone", "",
     )  # fmt: skip
+
+
+def test_a_guest_that_asks_about_everything_costs_no_memory():
+    facts = Facts()
+    for asked in range(MAX_ASKED + 10):
+        facts.learn(call(ARCH_FEATURES, asked), Ret.value(-1))
+    assert len(facts.arch) == MAX_ASKED
+    assert facts.learn(call(ARCH_FEATURES, 5), Ret.value(0)), "what is known can still change"
 
 
 def test_numbers_and_names():
