@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from emu.matrix import Cell, Result, plain
+from emu.matrix import Cell, Result, cells_text, plain
 from emu.trial import CallLine, Outcome
 
 DIFF_LINES = 40
@@ -43,7 +43,7 @@ class Comparison(NamedTuple):
                 yield f"    … and {more:,} lines more"
         yield from (f"new: {cell}" for cell in self.new)
         yield from (f"missing: {cell}" for cell in self.missing)
-        yield f"{self.same:,} cells as before, {len(self.changes):,} changed, " \
+        yield f"{cells_text(self.same)} as before, {len(self.changes):,} changed, " \
               f"{len(self.new):,} new, {len(self.missing):,} missing"
 
 

@@ -92,6 +92,11 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
+def cells_text(count: int) -> str:
+    """So many cells."""
+    return f"{count:,} cell{'s' * (count != 1)}"
+
+
 def size_text(size: int) -> str:
     """A size as `--mem` takes it."""
     for unit, letter in ((1 << 30, "G"), (MIB, "M"), (1 << 10, "K")):

@@ -12,7 +12,7 @@ from emu.compare import compare
 from emu.errors import EmuError
 from emu.exports import Origin, as_json, as_junit
 from emu.grid import Look, reason_lines, table_lines
-from emu.matrix import Result, is_good
+from emu.matrix import Result, cells_text, is_good
 from emu.progress import wants_colour
 from emu.results import ResultsFile
 from emu.savefile import write_text
@@ -44,7 +44,7 @@ def _refuse_exports(options: Any) -> None:
 
 def _run_lines(file: ResultsFile) -> Iterator[str]:
     for run in file.runs():
-        state = f"{run.done:,} cells" if run.finished else f"{run.done:,} of {run.total:,} cells"
+        state = cells_text(run.done) if run.finished else f"{run.done:,} of {run.total:,} cells"
         yield f"{run.id:>4}  {run.started}  {run.version}  {state:<20}  {run.command}"
 
 
@@ -68,7 +68,7 @@ def show(results: Sequence[Result], look: Look, *, quiet: bool, shown: bool = Tr
         _print(table_lines(results, look))
         print()
     _print(reason_lines(bad, look, every=quiet))
-    print(f"{len(results):,} cells: {len(results) - len(bad):,} good, {len(bad):,} not")
+    print(f"{cells_text(len(results))}: {len(results) - len(bad):,} good, {len(bad):,} not")
 
 
 def _print(lines: Iterator[str]) -> None:

@@ -45,7 +45,7 @@ def test_a_change(more, says):
     ],
 )  # fmt: skip
 def test_no_change(more):
-    assert lines(outcome(), outcome(**more)) == ["1 cells as before, 0 changed, 0 new, 0 missing"]
+    assert lines(outcome(), outcome(**more)) == ["1 cell as before, 0 changed, 0 new, 0 missing"]
 
 
 @pytest.mark.parametrize(
@@ -83,5 +83,5 @@ def test_long_diffs_are_cut():
 def test_new_and_missing_cells_are_listed():
     found = compare([result("a"), result("b")], [result("b"), result("c")])
     assert list(found.lines()) == [
-        "new: c kvm-6.12", "missing: a kvm-6.12", "1 cells as before, 0 changed, 1 new, 1 missing",
+        "new: c kvm-6.12", "missing: a kvm-6.12", "1 cell as before, 0 changed, 1 new, 1 missing",
     ]  # fmt: skip

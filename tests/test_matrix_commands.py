@@ -165,7 +165,7 @@ def test_a_baseline_fails_on_a_change_only(capsys, db, tmp_path):
     assert matrix(capsys, *command, "--db", db)[0] == 1
     # Not good, but as before.
     status, lines = matrix(capsys, *command, "--baseline", db)
-    assert (status, lines[-1]) == (0, "1 cells as before, 0 changed, 0 new, 0 missing")
+    assert (status, lines[-1]) == (0, "1 cell as before, 0 changed, 0 new, 0 missing")
     shutil.copy(GUESTS / "trng.elf", guest)
     status, lines = matrix(capsys, *command, "--baseline", f"{db}:1")
     assert status == 1
