@@ -13,17 +13,28 @@ A result that was compared or tested has been looked at, and is not followed fur
 around the call is watched: behind the instruction, and where its function returns to. Other code
 (a printf in between) ends it, so that what is reported has been seen, and much is not.
 
-Instructions are told apart by capstone. Not followed: vectors, atomics, pairs with a status.
+Instructions are told apart by decoding.py, and what it does not tell is not followed.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from emu.arch import INSN_SIZE
+from emu.decoding import (
+    COMPARES,
+    NARROWING,
+    SELECTS,
+    SP,
+    TESTS,
+    Decoded,
+    Operand,
+    decode,
+    is_move,
+    looks_at_upper_half,
+)
 from emu.describe import is_xen_hypercall
 from emu.discovery import ERROR_AS_ADDRESS, Verdict, place_of
 from emu.facts import Facts, name_of, signed
@@ -57,112 +68,6 @@ MAX_FOLLOWED = 2000
 """Our choice: answers followed in one run, for a guest that makes ever new calls."""
 SMALL = 64
 """Our choice: what a loop counter has reached within the instructions followed, at most."""
-FLAGS_ONLY = frozenset(("cmp", "cmn", "ccmp", "ccmn", "tst"))
-COMPARES = FLAGS_ONLY | {"subs", "adds", "ands"}
-TESTS = frozenset(("cbz", "cbnz", "tbz", "tbnz"))
-SELECTS = frozenset(("csel", "csinc", "csinv", "csneg", "cset", "csetm"))
-INSERTS = frozenset(("bfi", "bfxil", "bfc", "bfm", "movk"))
-NARROWING = frozenset(("sxtw", "sxth", "sxtb", "uxtw", "uxth", "uxtb"))
-
-
-class Operand(NamedTuple):
-    """A general register: its number, and whether all 64 bits of it are meant."""
-
-    number: int
-    wide: bool
-
-
-class Decoded(NamedTuple):
-    """What an instruction does, as far as marks are concerned."""
-
-    mnemonic: str
-    reads: tuple[Operand, ...]
-    writes: tuple[Operand, ...]
-    base: int | None = None
-    scaled: int | None = None
-    shift: int = 0
-    offset: int = 0
-    post: bool = False
-    transfers: tuple[Operand, ...] = ()
-    loads: bool = False
-    immediate: int | None = None
-    branches: bool = False
-
-
-@functools.cache
-def _decoder() -> Any:
-    import capstone  # 20 ms that only a guest that is followed pays
-
-    decoder = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
-    decoder.detail = True
-    return decoder
-
-
-def _operand(name: str) -> Operand | None:
-    """x7, w7, fp and lr by their numbers; None for zero, SP and what is no general register."""
-    special = {"fp": 29, "lr": 30}.get(name)
-    if special is not None:
-        return Operand(special, True)
-    if name[:1] in ("x", "w") and name[1:].isdecimal():
-        return Operand(int(name[1:]), name[0] == "x")
-    return None
-
-
-@functools.lru_cache(maxsize=4096)
-def decode(word: int) -> Decoded | None:
-    """One A64 instruction; None where it is none."""
-    for instruction in _decoder().disasm(word.to_bytes(4, "little"), 0):
-        return _decoded(instruction)
-    return None
-
-
-def _decoded(instruction: Any) -> Decoded:
-    mnemonic = instruction.mnemonic
-    name = instruction.reg_name
-    read, written = instruction.regs_access()
-    operands = [op.reg for op in instruction.operands if op.type == _REGISTER]
-    # capstone 5 takes what is compared for a target, and the target of UBFX for a source as well.
-    if mnemonic in FLAGS_ONLY:
-        read, written = operands, []
-    elif written and mnemonic not in INSERTS:
-        read = [r for r in read if r in operands[1:]]
-    reads = tuple(filter(None, (_operand(name(r) or "") for r in read)))
-    writes = tuple(filter(None, (_operand(name(r) or "") for r in written)))
-    branches = mnemonic in ("b", "bl", "br", "blr", "ret") or mnemonic.startswith("b.")
-    immediates = [op.imm for op in instruction.operands if op.type == _IMMEDIATE]
-    plain = Decoded(mnemonic, reads, writes, branches=branches,
-                    immediate=immediates[0] if immediates else None)
-    for operand in instruction.operands:
-        if operand.type == _MEMORY and mnemonic[:2] in ("ld", "st"):
-            return _access(instruction, operand, plain)
-    return plain
-
-
-_REGISTER, _IMMEDIATE, _MEMORY = 1, 2, 3
-"""ARM64_OP_* (capstone 5 include/capstone/capstone.h: CS_OP_REG, CS_OP_IMM, CS_OP_MEM)."""
-
-
-def _access(instruction: Any, memory: Any, plain: Decoded) -> Decoded:
-    name = instruction.reg_name
-    base, scaled = _operand(name(memory.mem.base) or ""), _operand(name(memory.mem.index) or "")
-    stack = name(memory.mem.base) == "sp"
-    transfers = tuple(filter(None, (
-        _operand(name(op.reg) or "") for op in instruction.operands if op.type == _REGISTER
-    )))  # fmt: skip
-    loads = plain.mnemonic.startswith("ld")
-    post = bool(instruction.writeback) and instruction.operands[-1].type == _IMMEDIATE
-    return plain._replace(
-        base=SP if stack else base.number if base else None,
-        scaled=scaled.number if scaled else None,
-        shift=memory.shift.value,
-        offset=memory.mem.disp,
-        post=post,
-        transfers=transfers,
-        loads=loads,
-    )
-
-
-SP = 31
 
 
 class Mark(NamedTuple):
@@ -301,7 +206,7 @@ class Follower(Instrument):
         marked = [(o, registers[o.number]) for o in decoded.reads if o.number in registers]
         tests = decoded.mnemonic in COMPARES | TESTS | SELECTS
         for operand, mark in marked:
-            if mark.lost and (tests or not _is_move(decoded)):
+            if mark.lost and (tests or not is_move(decoded)):
                 self._note(trail, LOST_REGISTERS, address, f"x{mark.origin} is used after "
                            f"{name_of(trail.record.call.fid)}, which does not define it")
             elif not mark.lost and tests:
@@ -322,7 +227,7 @@ class Follower(Instrument):
         self, trail: Trail, decoded: Decoded, operand: Operand, mark: Mark, address: int
     ) -> None:
         call = trail.record.call
-        wide = operand.wide and mark.wide and _tests_upper_half(decoded)
+        wide = operand.wide and mark.wide and looks_at_upper_half(decoded)
         if wide and not call.fid.smc64 and call.fid not in WIDE_RESULTS and mark.origin == 0:
             self._note(trail, READ_AS_64, address,
                        f"{name_of(call.fid)} is an SMC32 call, and x0 is tested with 64 bits")
@@ -378,18 +283,3 @@ class Follower(Instrument):
         base = get("SP") if decoded.base == SP else get(f"X{decoded.base}")
         scaled = 0 if decoded.scaled is None else get(f"X{decoded.scaled}") << decoded.shift
         return int(base + scaled + (0 if decoded.post else decoded.offset)) & MASK64
-
-
-def _tests_upper_half(decoded: Decoded) -> bool:
-    """Whether a test of a 64-bit register looks at bits 63:32 of it."""
-    if decoded.mnemonic in ("tbz", "tbnz"):
-        return (decoded.immediate or 0) >= 32
-    if decoded.mnemonic in ("tst", "ands") and decoded.immediate is not None:
-        return bool(decoded.immediate & MASK64 >> 32 << 32)
-    return decoded.mnemonic in COMPARES | TESTS
-
-
-def _is_move(decoded: Decoded) -> bool:
-    """Whether it only copies."""
-    return decoded.mnemonic in ("mov", "orr", "stp", "str")
-

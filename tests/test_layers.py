@@ -20,7 +20,7 @@ LAYERS = [
     "objects",
     "routing boot engine",
     "el2",
-    "machine describe kvm_abi loader blocks",
+    "machine describe kvm_abi loader blocks decoding",
     "facts",
     "rules faults callspec",
     "snapshot function",
