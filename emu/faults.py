@@ -58,6 +58,8 @@ LATE_CYCLES = 200_000
 """0.2 ms: our choice, long beside any call and short beside a guest's patience."""
 BITS = (0, 1, 4, 8, 16, 30, 31, 63)
 """Bits of x0 that are flipped: low ones, those of version fields, the signs."""
+EVERY = 0
+"""In place of an identifier: every call, as on a machine without EL2 or without firmware."""
 MAX_TURNS = 3
 """Of a call made over and over, the first so many are also mutated one by one."""
 NEUTRAL = frozenset(("poison", "unused", "wide", "late"))
@@ -81,7 +83,8 @@ class Mutation(NamedTuple):
         return self.kind in NEUTRAL
 
     def __str__(self) -> str:
-        what = name_of(self.fid) + (f"({name_of(self.about)})" if self.about else "")
+        what = "every call" if self.fid == EVERY else name_of(self.fid)
+        what += f"({name_of(self.about)})" if self.about else ""
         how = f"flip x{self.bit // 64} bit {self.bit % 64}" if self.kind == "flip" else self.kind
         return f"{what} {how}" + (f" #{self.turn}" if self.turn else "")
 
@@ -159,7 +162,7 @@ class Injector:
 
     def __call__(self, call: Call, ask: Ask) -> Answer:
         mutation = self.mutation
-        if key_of(call) != (mutation.fid, mutation.about):
+        if mutation.fid != EVERY and key_of(call) != (mutation.fid, mutation.about):
             return ask(call)
         self._turn += 1
         if mutation.turn not in (0, self._turn):
@@ -193,7 +196,7 @@ class Injector:
 def mutations(trace: Sequence[CallRecord]) -> list[Mutation]:
     """Every mutation that makes sense for the calls of a run, in the order of the calls."""
     counts = Counter(key_of(record.call) for record in trace)
-    found: dict[Mutation, None] = {}
+    found = dict.fromkeys(Mutation(kind, EVERY) for kind in ("not-supported", "undefined", "late"))
     facts = Facts()
     for record in trace:
         key = key_of(record.call)

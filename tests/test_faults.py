@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from emu.el2 import El2
 from emu.exits import SystemEvent
 from emu.faults import (
+    EVERY,
     LATE_CYCLES,
     NEUTRAL,
     OTHER_UID,
@@ -72,7 +73,7 @@ def test_every_kind_has_its_place():
         "PSCI_VERSION not-supported", "PSCI_VERSION not-supported #2", "PSCI_VERSION poison",
         "PSCI_FEATURES(SMCCC_VERSION) flip x0 bit 31", "SYSTEM_OFF zero", "CPU_ON denied",
         "CPU_ON cpu-late", "VENDOR_HYP_CALL_UID other-uid", "PV_TIME_ST revision",
-        "TRNG_RND64 no-entropy",
+        "TRNG_RND64 no-entropy", "every call undefined", "every call not-supported",
     ):  # fmt: skip
         assert name in names
     # What would be a lie within the convention, or none at all.
@@ -117,6 +118,11 @@ def test_what_a_features_call_asks_about_counts():
     assert answered(Mutation("ones", FEATURES, about=CPU_ON), *life) == [
         Ret.value(0), (ONES,) * 4
     ]  # fmt: skip
+
+
+def test_nobody_there_at_all():
+    for kind, answer in (("undefined", UNDEF), ("not-supported", Ret.value(-1))):
+        assert answered(Mutation(kind, EVERY), *LIFE) == [answer] * len(LIFE)
 
 
 def test_a_refused_call_has_no_effect():
