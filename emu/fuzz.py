@@ -245,7 +245,7 @@ def _register(argument: Argument, sanity: int) -> Any:
 def _field(one: Field, sanity: int) -> Any:
     from hypothesis import strategies as st
 
-    if sanity < 3 or not one.values:
+    if not one.fixed and (sanity < 3 or not one.values):
         edges = sorted({0, 1, one.largest, one.largest >> 1, *(v for pair in one.values
                                                               for v in pair)})  # fmt: skip
         return st.one_of(st.sampled_from(edges), st.integers(0, one.largest))

@@ -146,6 +146,11 @@ def test_described_values_are_kept(call: Call):
     assert (call.x[2], *call.x[3:]) == (7, 0, 0, 0, 0, 0)
 
 
+@given(call_of(parse("smc: A 0x86000042\narg1: a\nfield: f: [0,7] := 5\n")[0], 2))
+def test_a_fixed_field_is_fixed_at_every_sanity(call: Call):
+    assert call.x[1] == 5
+
+
 @given(call_of(parse(SPEC)[0], 2))
 def test_widths_are_kept(call: Call):
     assert call.x[1] & ~(0xF << 60 | 0xF) == 0
