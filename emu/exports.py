@@ -14,7 +14,6 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
-from xml.sax.saxutils import escape, quoteattr
 
 from emu.endings import Ending
 from emu.grid import reason, word
@@ -112,8 +111,12 @@ def _sums(results: Sequence[Result], allowed: frozenset[int]) -> str:
 
 def _text(text: str) -> str:
     """What XML can hold of a text: a guest may print anything."""
+    from xml.sax.saxutils import escape  # 25 ms, for it loads an HTTP client
+
     return escape(_NO_XML.sub("\ufffd", text))
 
 
 def _attribute(text: str) -> str:
+    from xml.sax.saxutils import quoteattr
+
     return quoteattr(_NO_XML.sub("\ufffd", text))
