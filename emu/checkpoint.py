@@ -26,7 +26,7 @@ from typing import Any
 
 from emu import arch
 from emu.errors import EmuError
-from emu.pages import PAGE, find_runs
+from emu.pages import PAGE, back_by_file, find_runs
 from emu.policy import Policy
 from emu.vm import Vm
 
@@ -56,6 +56,7 @@ class _Mapped:
             )  # fmt: skip
             if mapped == _MAP_FAILED:
                 raise EmuError(f"a checkpoint: {os.strerror(ctypes.get_errno())}")
+            back_by_file(block)
         finally:
             os.close(fd)
 

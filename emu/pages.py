@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import weakref
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -48,11 +49,19 @@ class PagesError(ValueError):
 
 # -- finding ------------------------------------------------------------------------------------
 
+_backed: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+
+
+def back_by_file(block: mmap.mmap) -> None:
+    """Note that memory was laid over a file: a page the host has not touched may hold something."""
+    _backed.add(block)
+
 
 def find_runs(block: mmap.mmap, address: int) -> Runs:
     """The non-zero pages of memory that lies at `address` in this process."""
     runs: list[tuple[int, int]] = []
-    for start, end in _touched(address, len(block)):
+    whole = [(0, len(block))]
+    for start, end in whole if block in _backed else _touched(address, len(block)):
         for page in _nonzero(block, start, end):
             first, count = runs[-1] if runs else (-2, 0)
             if first + count == page:

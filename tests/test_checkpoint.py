@@ -126,6 +126,23 @@ def test_policy_services_and_console_come_back():
     assert vm.console.read() == ord("a")
 
 
+def test_a_machine_put_back_can_be_saved_and_kept_again(memory, tmp_path):
+    """Pages that only the checkpoint's file holds are as good as any."""
+    vm = Vm(GUESTS / "smccc_discover.elf")
+    vm.run(9_000)
+    first = Checkpoint(vm)
+    vm.run(3_000)
+    first.restore()
+    vm.save(tmp_path / "saved")
+    second = Checkpoint(vm)
+    expected = seen(vm)
+    second.restore()
+    assert seen(vm) == expected
+    first.restore()
+    assert seen(vm) == expected
+    assert seen(Vm.load(tmp_path / "saved")) == expected
+
+
 def test_watches_end_with_the_run_they_were_for(tmp_path):
     vm = of_words(tmp_path, NOP, NOP, WFI)
     point = Checkpoint(vm)
