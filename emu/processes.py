@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import InvalidStateError
 from concurrent.futures.process import ProcessPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -69,10 +70,31 @@ def pool_of(
     try:
         yield pool
     finally:
-        for process in multiprocessing.active_children():
-            if process.pid not in before:
-                process.kill()
-        pool.shutdown(wait=True, cancel_futures=True)
+        with _deaf_to_cancelled():
+            for process in multiprocessing.active_children():
+                if process.pid not in before:
+                    process.kill()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _deaf_to_cancelled() -> Iterator[None]:
+    """Let the pool's own thread fail in silence while it is ended.
+
+    Up to Python 3.12 it tells futures that their process died without asking whether they were
+    cancelled meanwhile (concurrent/futures/process.py:terminate_broken), and would print that.
+    """
+    before = threading.excepthook
+
+    def hear(failure: threading.ExceptHookArgs) -> None:
+        if failure.exc_type is not InvalidStateError:
+            before(failure)
+
+    threading.excepthook = hear
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def context() -> BaseContext:

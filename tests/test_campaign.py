@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
-from emu import campaign
+from emu import campaign, processes
 from emu.campaign import header, open_record, run_all
 from emu.endings import Ending
 from emu.errors import EmuError
 from emu.faults import mutations
 from emu.mutate import Class, prepare, run_mutant
-from emu.processes import context
 from emu.trial import Setup
 
 GUESTS = Path(__file__).parent.parent / "guests" / "bin"
@@ -34,7 +34,10 @@ def test_several_processes_give_what_one_gives(subject):
     assert [result.mutant for result in alone] == [str(mutation) for mutation in mutants]
 
 
-@pytest.mark.skipif(context().get_start_method() != "fork", reason="the double must be forked")
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="the double must be forked"
+)
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_mutant_that_costs_its_process_is_a_crash(subject, monkeypatch):
     """It is told from its neighbours, and all others have their results, once and in order."""
     mutants = mutations(subject.trace)[:40]
@@ -46,6 +49,7 @@ def test_a_mutant_that_costs_its_process_is_a_crash(subject, monkeypatch):
         return run_mutant(subject, mutation)
 
     monkeypatch.setattr(campaign, "run_mutant", run)
+    monkeypatch.setattr(processes, "context", lambda: multiprocessing.get_context("fork"))
     results = list(run_all(subject, SETUP, mutants, 2, None))
     assert [result.mutant for result in results] == [str(mutation) for mutation in mutants]
     lost = [result for result in results if result.ending is Ending.LOST]

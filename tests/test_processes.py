@@ -5,13 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import InvalidStateError
 from pathlib import Path
 
 import pytest
 
+from emu import processes
 from emu.endings import Ending
-from emu.processes import run_alone, run_here, run_in_processes
+from emu.processes import HEADROOM, pool_of, run_alone, run_here, run_in_processes
 from emu.trial import Setup
 from matrix_kit import (
     CALLS_FOR_EVER,
@@ -95,6 +98,7 @@ def test_memory_is_bounded_where_the_host_can():
 
 ORPHANS = """
 import sys
+import threading
 sys.path[:0] = {path!r}
 from matrix_kit import setups, work
 from emu.processes import run_in_processes
@@ -129,3 +133,32 @@ def alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_a_pool_that_is_left_early_ends_in_silence(monkeypatch):
+    """Futures cancelled while their processes are killed: nothing is printed, nothing hangs."""
+    heard: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", heard.append)
+    for _ in range(5):
+        with pool_of(2, HEADROOM) as pool:
+            futures = [pool.submit(time.sleep, 5) for _ in range(8)]
+            time.sleep(0.05)
+            for future in futures:
+                future.cancel()
+    assert heard == []
+    assert threading.excepthook == heard.append
+
+
+def test_a_pools_thread_fails_in_silence_only_over_cancelled_futures(monkeypatch):
+    heard: list[type] = []
+    monkeypatch.setattr(threading, "excepthook", lambda failure: heard.append(failure.exc_type))
+
+    def fail(error):
+        raise error
+
+    for error in (InvalidStateError("CANCELLED"), ValueError("a bug")):
+        with processes._deaf_to_cancelled():
+            thread = threading.Thread(target=fail, args=(error,))
+            thread.start()
+            thread.join()
+    assert heard == [ValueError]
