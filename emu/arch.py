@@ -76,6 +76,9 @@ _FSC_NAMES = {
 VECTOR_CURRENT_SP0 = 0x000
 VECTOR_CURRENT_SPX = 0x200
 VECTOR_LOWER_A64 = 0x400
+VECTOR_COUNT, VECTOR_SIZE = 16, 0x80
+VECTOR_TABLE = VECTOR_COUNT * VECTOR_SIZE
+"""Bytes of a whole table (DDI 0487, "Exception vectors")."""
 
 # MPIDR_EL1 affinity fields (DDI 0487, MPIDR_EL1); the mask is that of PSCI's target_affinity.
 MPIDR_RES1 = 1 << 31

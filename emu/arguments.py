@@ -151,3 +151,29 @@ def trace_kinds(text: str) -> frozenset[str]:
     if not kinds <= set(TRACE_KINDS):
         raise argparse.ArgumentTypeError(f"{text!r}: trace {' or '.join(TRACE_KINDS)}")
     return kinds
+
+
+# -- what several commands share -----------------------------------------------------------------
+
+
+def add_policy(group: argparse._ArgumentGroup) -> None:
+    """What lies below a guest, besides the profile."""
+    group.add_argument(
+        "--services", type=services, default=[], metavar="±NAME,…",
+        help="elect or withhold services, such as --services=-trng,+ptp",
+    )
+    group.add_argument(
+        "--fw-reg", type=register, action="append", default=[], metavar="NAME=VALUE",
+        help="write a firmware register before the start, such as STD_BMAP=0",
+    )
+    group.add_argument(
+        "--deny", type=id_range, action="append", default=[], metavar="RANGE",
+        help="let the SMCCC filter deny ID, FIRST-LAST or ID+COUNT",
+    )
+
+
+def add_boot(group: argparse._ArgumentGroup) -> None:
+    """What a boot loader hands to a guest."""
+    group.add_argument("--append", default="", metavar="TEXT", help="kernel command line")
+    group.add_argument("--initrd", metavar="FILE", help="initial RAM disk")
+    group.add_argument("--dtb", metavar="FILE", help="a device tree instead of the generated one")

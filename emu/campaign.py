@@ -35,8 +35,16 @@ class Record(NamedTuple):
 
     def append(self, result: Result) -> None:
         """Keep one more result."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(result._asdict()) + "\n")
+        _append(self.path, result._asdict())
+
+
+def _append(path: Path, entry: dict[str, Any]) -> None:
+    """One more line; a disk that is full costs that line and no other."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+    except OSError as error:
+        raise EmuError(f"{path}: {error.strerror}") from None
 
 
 def header(setup: Setup, seed: int, budget: int | None, limit: int | None) -> dict[str, Any]:
@@ -52,7 +60,7 @@ def open_record(path: str, head: dict[str, Any]) -> Record:
     """Begin a campaign's file, or go on with it; EmuError where it is another's."""
     file = Path(path)
     if not file.exists() or not file.stat().st_size:
-        file.write_text(json.dumps(head) + "\n", encoding="utf-8")
+        _append(file, head)
         return Record(file, {})
     data = file.read_bytes()
     lines = data[: data.rfind(b"\n") + 1].splitlines()

@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import functools
 import gc
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,24 +15,22 @@ from typing import Any, NoReturn
 
 from emu import commands
 from emu.arguments import (
+    add_boot,
+    add_policy,
     forward,
     function_id,
-    id_range,
     number,
     positive,
-    register,
     seconds,
-    services,
     size,
     trace_kinds,
 )
 from emu.cpu import CORES, DEFAULT_CORE
 from emu.endings import STATUS_INTERRUPTED, STATUS_USER
 from emu.errors import EmuError
-from emu.profile import profile_names
+from emu.profile import DEFAULT_PROFILE, profile_names
 from emu.smccc import Conduit
 
-DEFAULT_PROFILE = "kvm-6.12"
 STATUS_PIPE = 141
 """What a shell reports for a program that writes to a pipe nobody reads: 128 + SIGPIPE."""
 
@@ -158,7 +157,18 @@ def _command(
     return parser
 
 
-def _add_policy(parser: argparse.ArgumentParser, *, forward_too: bool = True) -> None:
+def _later(module: str, name: str) -> Callable[[Any], Any]:
+    """A function of a module that is loaded when it is called: most commands need few."""
+
+    def call(argument: Any) -> Any:
+        return getattr(importlib.import_module(f"emu.{module}"), name)(argument)
+
+    return call
+
+
+def _add_policy(
+    parser: argparse.ArgumentParser, *, forward_too: bool = True, seeded: str = "the entropy"
+) -> None:
     """Options that `run`, `call` and, but for --forward, `mutate` share."""
     group = parser.add_argument_group("what lies below the guest")
     profile = group.add_argument(
@@ -166,18 +176,7 @@ def _add_policy(parser: argparse.ArgumentParser, *, forward_too: bool = True) ->
         help=f"a profile's name, or a TOML file of your own (default {DEFAULT_PROFILE})",
     )
     profile.completer = lambda **_: profile_names()  # type: ignore[attr-defined]
-    group.add_argument(
-        "--services", type=services, default=[], metavar="±NAME,…",
-        help="elect or withhold services, such as --services=-trng,+ptp",
-    )
-    group.add_argument(
-        "--fw-reg", type=register, action="append", default=[], metavar="NAME=VALUE",
-        help="write a firmware register before the start, such as STD_BMAP=0",
-    )
-    group.add_argument(
-        "--deny", type=id_range, action="append", default=[], metavar="RANGE",
-        help="let the SMCCC filter deny ID, FIRST-LAST or ID+COUNT",
-    )
+    add_policy(group)
     if forward_too:
         group.add_argument(
             "--forward", type=forward, action="append", default=[],
@@ -185,7 +184,7 @@ def _add_policy(parser: argparse.ArgumentParser, *, forward_too: bool = True) ->
             help="forward a range to a function that takes the Call and returns a Ret or an int; "
             "without one the answer is NOT_SUPPORTED",
         )
-    group.add_argument("--seed", type=number, default=0, metavar="N", help="of the entropy (0)")
+    group.add_argument("--seed", type=number, default=0, metavar="N", help=f"of {seeded} (0)")
 
 
 def _add_machine(parser: argparse.ArgumentParser) -> Any:
@@ -196,9 +195,7 @@ def _add_machine(parser: argparse.ArgumentParser) -> Any:
     group.add_argument(
         "--core", choices=CORES, default=DEFAULT_CORE, help=f"which CPU it is ({DEFAULT_CORE})"
     )
-    group.add_argument("--append", default="", metavar="TEXT", help="kernel command line")
-    group.add_argument("--initrd", metavar="FILE", help="initial RAM disk")
-    group.add_argument("--dtb", metavar="FILE", help="a device tree instead of the generated one")
+    add_boot(group)
     group.add_argument(
         "--conduit", choices=[str(c) for c in Conduit], help="what the device tree says of /psci"
     )
@@ -259,7 +256,8 @@ def _add_run(subparsers: Any) -> None:
 
 def _add_matrix(subparsers: Any) -> None:
     _command(
-        subparsers, "matrix", commands.matrix, "run every combination of guests and worlds",
+        subparsers, "matrix", _later("matrix_commands", "matrix"),
+        "run every combination of guests and worlds",
         "hvcemu matrix smccc_discover --profile 'kvm-*,none' --allow-exit 3",
         "hvcemu matrix guests/bin --profile 'kvm-*' --conduit hvc,smc --cpus 1,4 --html out.html",
         "hvcemu matrix vendor_uid --profile kvm-6.12 --vary services",
@@ -269,31 +267,20 @@ def _add_matrix(subparsers: Any) -> None:
         "",
         "exit status: 0 every cell is good, or with --baseline as before; 1 otherwise;",
         "  2 your mistake; 130 Ctrl-C (--db keeps what was done, --resume goes on)",
-    ).fill = _fill_matrix
-
-
-def _fill_matrix(parser: argparse.ArgumentParser) -> None:
-    from emu.matrix_arguments import fill_matrix
-
-    fill_matrix(parser)
+    ).fill = _later("matrix_arguments", "fill_matrix")
 
 
 def _add_results(subparsers: Any) -> None:
     _command(
-        subparsers, "results", commands.results, "list, show and compare the runs of a matrix",
+        subparsers, "results", _later("results_commands", "results"),
+        "list, show and compare the runs of a matrix",
         "hvcemu results results.sqlite               lists the runs in a file",
         "hvcemu results results.sqlite 3             the table of run 3",
         "hvcemu results results.sqlite 3 4           what run 4 does otherwise than run 3",
         "hvcemu results results.sqlite 3 --html out.html",
         "",
         "exit status: 0; 1 where two runs differ; 2 your mistake",
-    ).fill = _fill_results
-
-
-def _fill_results(parser: argparse.ArgumentParser) -> None:
-    from emu.matrix_arguments import fill_results
-
-    fill_results(parser)
+    ).fill = _later("matrix_arguments", "fill_results")
 
 
 def _add_call(subparsers: Any) -> None:
@@ -376,7 +363,7 @@ def _add_migrate(subparsers: Any) -> None:
 
 def _add_rules(subparsers: Any) -> None:
     parser = _command(
-        subparsers, "rules", _testing("rules"),
+        subparsers, "rules", _later("testing", "rules"),
         "list the rules of discovery, or explain some of them",
         "hvcemu rules", "hvcemu rules conduit-unknown", "hvcemu rules --json",
     )
@@ -386,7 +373,7 @@ def _add_rules(subparsers: Any) -> None:
 
 def _add_mutate(subparsers: Any) -> None:
     parser = _command(
-        subparsers, "mutate", _testing("mutate"),
+        subparsers, "mutate", _later("testing", "mutate"),
         "give a guest wrong answers, one in each run, and see how it takes them",
         "hvcemu mutate smccc_discover",
         "hvcemu mutate probe_blind --profile kvm-6.1 --json",
@@ -397,7 +384,7 @@ def _add_mutate(subparsers: Any) -> None:
     )
     parser.add_argument("image", metavar="IMAGE", help="a guest, as `run` takes it")
     _add_machine(parser)
-    _add_policy(parser, forward_too=False)
+    _add_policy(parser, forward_too=False, seeded="the entropy and of the choice")
     group = parser.add_argument_group("the campaign")
     group.add_argument(
         "--budget", type=positive, metavar="N",
@@ -418,7 +405,7 @@ def _add_mutate(subparsers: Any) -> None:
 
 def _add_fuzz(subparsers: Any) -> None:
     parser = _command(
-        subparsers, "fuzz", _testing("fuzz"),
+        subparsers, "fuzz", _later("testing", "fuzz"),
         "look for calls that a service or a callback of yours answers wrongly",
         "hvcemu fuzz adder.py:Adder                     a service, by its declarations",
         "hvcemu fuzz vendor.py:answer --spec calls.txt  a callback, by a description",
@@ -447,17 +434,6 @@ def _add_fuzz(subparsers: Any) -> None:
     parser.add_argument("--examples", type=positive, default=1000, metavar="N",
                         help="series of calls tried (1000)")
     parser.add_argument("--seed", type=number, default=0, metavar="N", help="of the drawing (0)")
-
-
-def _testing(name: str) -> Callable[[Any], int]:
-    """A command of testing.py, which is loaded when it is used."""
-
-    def command(options: Any) -> int:
-        from emu import testing
-
-        return int(getattr(testing, name)(options))
-
-    return command
 
 
 def _add_doctor(subparsers: Any) -> None:

@@ -6,14 +6,14 @@ and ends in less time than they take to load.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emu.bundled import find_image
 from emu.errors import EmuError
-from emu.profile import data_folder, load_profile
+from emu.profile import load_profile
 from emu.progress import wants_colour
 from emu.smccc import Call, Conduit, FunctionId
 
@@ -152,23 +152,6 @@ def _attach_traces(vm: Vm, options: Any, say: Callable[[str], None]) -> Callable
         JsonTrace(vm.el2, lambda line: print(line, file=stream), options.image or vm.image.path)
     )
     return stream.close
-
-
-def find_image(name: str) -> str:
-    """A path, or the name of a guest that ships with hvcemu: hello, bugs/NAME."""
-    if os.path.exists(name) or (os.sep in name and not name.startswith("bugs/")):
-        return name
-    folder = data_folder("guests")
-    bundled = folder / f"{name.removesuffix('.elf')}.elf"
-    if bundled.is_file():
-        return str(bundled)
-    known = sorted(path.stem for path in folder.glob("*.elf"))
-    import difflib  # only a mistake needs it
-
-    bugs = [f"bugs/{path.stem}" for path in folder.glob("bugs/*.elf")]
-    near = difflib.get_close_matches(name, known + bugs, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"bundled are {', '.join(known)}"
-    raise EmuError(f"{name}: no such file, and no guest of that name; {hint}")
 
 
 def apply_policy(el2: El2, options: Any) -> None:
@@ -322,20 +305,6 @@ def migrate(options: Any) -> int:
         ended = Runner(vm, Limits(MIGRATE_SECONDS), say, status).run()
         print(f"ran on under {target.name} to cycle {vm.clock.cycles:,}, exit status {ended}")
     return 0
-
-
-def matrix(options: Any) -> int:
-    """`hvcemu matrix`."""
-    from emu.matrix_commands import matrix
-
-    return matrix(options, find_image)
-
-
-def results(options: Any) -> int:
-    """`hvcemu results`."""
-    from emu.results_commands import results
-
-    return results(options)
 
 
 def doctor(options: Any) -> int:

@@ -102,6 +102,11 @@ def call_text(call: Call, what: Subject) -> str:
     return f"{what.name}({', '.join(parts)})"
 
 
+def by_text(call: Call) -> str:
+    """The conduit, with the immediate where there is one."""
+    return str(call.conduit) if call.imm == 0 else f"{call.conduit}#{call.imm:x}"
+
+
 def answer_text(answer: object, what: Subject) -> str:
     """The answer in words."""
     if answer is UNDEF:

@@ -15,16 +15,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from emu.arch import INSN_SIZE
+from emu.arch import EC_SVC64, INSN_SIZE, VECTOR_TABLE, exception_class
 from emu.describe import arguments, is_xen_hypercall, subject_of
 from emu.devicetree import find_property
 from emu.endings import Ending
 from emu.facts import (
     CPU_ON,
+    NO_ENTROPY,
     PV_TIME_ST,
     SMC64,
     SYSTEM_OFF,
     SYSTEM_RESET,
+    TRNG_RND,
     Facts,
     name_of,
     signed,
@@ -104,15 +106,12 @@ CRASH = declare(
 )
 SPIN_LIMIT = 1000
 """Our choice: refusals in a row that are no longer retries."""
-NO_ENTROPY = -3
-"""DEN0098."""
 MAX_KEPT = 500
 """Our choice: verdicts, UNDEFINED places and refused CPUs kept, for a guest that never ends."""
 MAX_JUDGED = 1000
 """Our choice: how many forms of calls are kept, for a guest that makes ever new ones."""
 NEAR = 4096
 """How far from an error code an address may lie to have been made of it: a structure's size."""
-TRNG_RND = (0x8400_0053, 0xC400_0053)
 STOLEN_OFFSET, STOLEN_LAST = 8, 15
 """Where the stolen time lies in its record (DEN0057)."""
 METHOD_READS = 7
@@ -170,10 +169,12 @@ class Inspector(Instrument):
     """Watches a machine from before its first instruction, and judges its run."""
 
     def __init__(self, vm: Watched) -> None:
-        self._vm = vm
-        self._m = _Memory(_facts(vm))
-        if self._m.facts.method:
-            self._watch_method()
+        self._vm, self._method = vm, _method(vm)
+        told = "" if vm.dtb else None
+        self._m = _Memory(
+            Facts(self._method[1] if self._method else told, ram=range(vm.ram.base, vm.ram.end))
+        )
+        self._watch_method()
 
     def again(self, vm: Watched) -> Inspector:
         """Another, for a machine put back to before its first call: it knows what this one knew.
@@ -181,7 +182,8 @@ class Inspector(Instrument):
         A method that was read stays read; what is not yet known is watched for again.
         """
         other = Inspector.__new__(Inspector)
-        other._vm, other._m = vm, _Memory(self._m.facts.copy())
+        other._vm, other._method = vm, self._method
+        other._m = _Memory(self._m.facts.copy())
         if not other._m.facts.read_method:
             other._watch_method()
         return other
@@ -194,9 +196,9 @@ class Inspector(Instrument):
     # -- what is watched in memory ----------------------------------------------------------------
 
     def _watch_method(self) -> None:
-        found = _method(self._vm)
-        assert found is not None
-        address, value = found
+        if self._method is None:
+            return
+        address, value = self._method
         facts, engine = self._m.facts, self._vm.engine
         facts.read_method = False
         handles: list[int] = []
@@ -220,7 +222,7 @@ class Inspector(Instrument):
         if memory.last is None:
             self._first(record)
         # A guest that polls makes the same call a million times: it is judged once.
-        form = (call.x[:4], call.conduit, call.imm)
+        form = (call.x, call.conduit, call.imm)
         if form not in memory.judged:
             memory.judged.add(form)
             for rule, text in broken(memory.facts, call):
@@ -238,9 +240,9 @@ class Inspector(Instrument):
     def on_exception(self, record: ExceptionRecord) -> None:
         """Look whether an exception comes of an answer."""
         memory = self._m
-        if record.esr >> 26 != _EC_SVC:
+        if exception_class(record.esr) != EC_SVC64:
             memory.died = True
-        if record.vcpu and record.vector < _VECTORS:
+        if record.vcpu and record.vector < VECTOR_TABLE:  # the table at 0
             self._note(UNPREPARED, record.cycles, record.vcpu, record.pc,
                        f"vCPU {record.vcpu} took an exception to {record.vector:#x}")
         refusal = memory.refusals.get(record.vcpu)
@@ -378,11 +380,9 @@ class Inspector(Instrument):
 
     def _note(self, rule: str, cycles: int, vcpu: int, pc: int, text: str) -> None:
         """Keep the first verdict of each rule at each place, in each form."""
-        place = place_of(self._vm, pc)
-        if len(self._m.found) >= MAX_KEPT:
-            return
-        self._m.found.setdefault((rule, pc, text), Verdict(rule, cycles, vcpu, pc, place, text))
-
+        found, key = self._m.found, (rule, pc, text)
+        if key not in found and len(found) < MAX_KEPT:
+            found[key] = Verdict(rule, cycles, vcpu, pc, place_of(self._vm, pc), text)
 
 
 def place_of(vm: Any, pc: int) -> str:
@@ -392,11 +392,6 @@ def place_of(vm: Any, pc: int) -> str:
     caller = symbols.name(vm.engine.get("X30")) or ""
     same = here.partition("+")[0] == caller.partition("+")[0]
     return here if same or not caller else f"{here} < {caller}"
-
-
-_EC_SVC = 0x15
-_VECTORS = 0x800
-"""Bytes of a vector table: an entry below it belongs to a table at 0 (DDI 0487)."""
 
 
 def _method(vm: Watched) -> tuple[int, str] | None:
@@ -410,13 +405,6 @@ def _method(vm: Watched) -> tuple[int, str] | None:
         return None
     offset, value = found
     return vm.dtb + offset, value.rstrip(b"\0").decode("ascii", "replace")
-
-
-def _facts(vm: Watched) -> Facts:
-    if not vm.dtb:
-        return Facts(ram=range(vm.ram.base, vm.ram.end))
-    found = _method(vm)
-    return Facts(found[1] if found else "", ram=range(vm.ram.base, vm.ram.end))
 
 
 def _arguments(call: Call) -> list[tuple[str, int]]:

@@ -20,7 +20,7 @@ from typing import Any
 from emu.errors import PolicyError, ProfileError
 from emu.paper import PaperHost
 from emu.policy import Action, FilterRange, Gate, Policy, RegisterKind
-from emu.profile import Profile, load_profile
+from emu.profile import DEFAULT_PROFILE, Profile, load_profile
 from emu.routing import Route, Router
 from emu.service import Answer, Function, Host, Service
 from emu.services import service_class, service_names
@@ -51,7 +51,7 @@ class El2:
 
     def __init__(
         self,
-        profile: str | Profile = "kvm-6.12",
+        profile: str | Profile = DEFAULT_PROFILE,
         host: Host | None = None,
         services: Iterable[type[Service]] = (),
     ) -> None:

@@ -20,6 +20,9 @@ VENDOR_UID, KVM_FEATURES = 0x8600_FF01, 0x8600_0000
 RSI_VERSION = 0xC400_0190
 SMC64 = 1 << 30
 CPU_ON = 0x8400_0003
+TRNG_RND = frozenset((0x8400_0053, 0xC400_0053))
+NO_ENTROPY = -3
+"""DEN0098."""
 MAX_ASKED = 4096
 """Our choice: identifiers a FEATURES function was asked about, for a guest that asks about all."""
 
@@ -33,6 +36,12 @@ def signed(value: int) -> int:
 def name_of(fid: int) -> str:
     """A function's name, or its number."""
     return subject(fid & MASK32).name
+
+
+def returns_x0_alone(fid: int) -> bool:
+    """Whether a function is known to have its result in x0 and in no other register."""
+    function = subject(fid & MASK32).function
+    return function is not None and function.registers == 1
 
 
 @dataclass(slots=True)

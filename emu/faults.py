@@ -16,19 +16,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from emu.arch import MPIDR_AFFINITY
 from emu.describe import UID_OWNERS, subject
 from emu.exits import SystemEvent
 from emu.facts import (
     ARCH_FEATURES,
     CPU_ON,
-    KVM_FEATURES,
+    NO_ENTROPY,
     PSCI_FEATURES,
     PV_TIME_FEATURES,
     PV_TIME_ST,
     SMC64,
+    TRNG_RND,
     VENDOR_UID,
     Facts,
     name_of,
+    returns_x0_alone,
     signed,
 )
 from emu.instrument import CallRecord
@@ -45,13 +48,8 @@ from emu.smccc import (
 )
 
 FEATURES = (PSCI_FEATURES, ARCH_FEATURES, PV_TIME_FEATURES)
-TRNG_UUID, RND = 0x8400_0052, (0x8400_0053, 0xC400_0053)
-QUERIES = (VENDOR_UID, 0x8600_FF03, 0x8400_FF01, 0x8400_FF03)
-"""DEN0028: UIDs and revisions."""
-WIDE_RESULTS = frozenset((*QUERIES, KVM_FEATURES, 0x8600_0001, TRNG_UUID, *RND))
-"""Functions that return more than x0 (queries, feature map, PTP, RND): no register is unused."""
-DENIED, NO_ENTROPY = -3, -3
-"""DEN0022; DEN0098."""
+DENIED = -3
+"""DEN0022."""
 POISON = 0xDEAD_BEEF_0BAD_F00D
 """Our choice: no address, no code, no small number."""
 LATE_CYCLES = 200_000
@@ -148,17 +146,20 @@ def _changed(mutation: Mutation, ret: Ret) -> Ret:
 
 
 class Injector:
-    """Does one mutation; `hits` counts how often. `vm` gives the clock, memory and vCPUs."""
+    """Does one mutation. `vm` gives the clock, memory and vCPUs."""
 
     def __init__(self, mutation: Mutation, vm: Any) -> None:
         self.mutation, self._vm = mutation, vm
-        self.hits = 0
         self.sleeping: list[tuple[int, int]] = []
         """vCPUs switched on late: (cycle, index)."""
         self.delay = 0
         """Cycles that answers have taken longer."""
-        self.sleeps = mutation.kind == "cpu-late"
         self._turn = 0
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether vCPUs may be put to sleep at any time."""
+        return self.mutation.kind == "cpu-late"
 
     def __call__(self, call: Call, ask: Ask) -> Answer:
         mutation = self.mutation
@@ -167,7 +168,6 @@ class Injector:
         self._turn += 1
         if mutation.turn not in (0, self._turn):
             return ask(call)
-        self.hits += 1
         if mutation.kind in REPLACED:
             return REPLACED[mutation.kind](call)
         answer = ask(call)
@@ -184,7 +184,7 @@ class Injector:
             vm.engine.write_data(answer.x0, (1).to_bytes(4, "little"))
         elif kind == "cpu-late" and isinstance(answer, Ret) and answer.x0 == 0:
             for vcpu in vm.machine.vcpus:
-                if vcpu.mpidr & ~(1 << 31) == call.arg(1) and vcpu.start is not None:
+                if vcpu.mpidr & MPIDR_AFFINITY == call.arg(1) and vcpu.start is not None:
                     vcpu.waiting = True
                     self.delay += LATE_CYCLES
                     self.sleeping.append((vm.clock.cycles + LATE_CYCLES, vcpu.index))
@@ -227,7 +227,7 @@ def _kinds(record: CallRecord, facts: Facts) -> Iterator[tuple[str, int]]:
     if fid & ~SMC64 == CPU_ON:
         yield "denied", 0
         yield "cpu-late", 0
-    if fid in RND:
+    if fid in TRNG_RND:
         yield "no-entropy", 0
         yield "flip", 3 * 64
     if fid == VENDOR_UID:
@@ -240,10 +240,10 @@ def _allowed(call: Call, answer: Ret, facts: Facts) -> Iterator[tuple[str, int]]
     """What the convention leaves open, with what the guest knows by now."""
     if not facts.has_smccc(1, 1):
         yield "poison", 0
-    if call.fid not in WIDE_RESULTS and subject(call.fid).function is not None:
+    if returns_x0_alone(call.fid):
         yield "unused", 0
-    if not call.fid.smc64 and call.fid.fast and call.fid not in WIDE_RESULTS:
-        yield "wide", 0
+        if not call.fid.smc64 and call.fid.fast:
+            yield "wide", 0
 
 
 def choose(all_of_them: Sequence[Mutation], budget: int | None, seed: int) -> list[Mutation]:

@@ -37,8 +37,7 @@ from emu.decoding import (
 )
 from emu.describe import is_xen_hypercall
 from emu.discovery import ERROR_AS_ADDRESS, Verdict, place_of
-from emu.facts import Facts, name_of, signed
-from emu.faults import WIDE_RESULTS
+from emu.facts import Facts, name_of, returns_x0_alone, signed
 from emu.instrument import CallRecord, Instrument
 from emu.rules import declare
 from emu.smccc import MASK64, Ret
@@ -154,7 +153,7 @@ class Follower(Instrument):
             self._vm.engine.unwatch(self._handles.pop())
 
     def _lost(self, record: CallRecord) -> Iterator[int]:
-        if record.call.fid not in WIDE_RESULTS and name_of(record.call.fid) != str(record.call.fid):
+        if returns_x0_alone(record.call.fid):
             yield from range(1, 4)
         if not self._facts.has_smccc(1, 1):
             yield from range(4, 18)
@@ -228,7 +227,7 @@ class Follower(Instrument):
     ) -> None:
         call = trail.record.call
         wide = operand.wide and mark.wide and looks_at_upper_half(decoded)
-        if wide and not call.fid.smc64 and call.fid not in WIDE_RESULTS and mark.origin == 0:
+        if wide and not call.fid.smc64 and returns_x0_alone(call.fid) and mark.origin == 0:
             self._note(trail, READ_AS_64, address,
                        f"{name_of(call.fid)} is an SMC32 call, and x0 is tested with 64 bits")
         others = [o for o in decoded.reads if o.number != operand.number]

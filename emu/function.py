@@ -53,7 +53,6 @@ REGISTER_ARGUMENTS = 8  # AAPCS64 §6.8.2, stage A: x0–x7
 SIGNED_LEAST = -(1 << 63)
 CPACR_FPEN = 3 << 20
 """No trap of floating point and SIMD (DDI 0487, CPACR_EL1.FPEN)."""
-VECTOR_COUNT, VECTOR_SIZE = 16, 0x80  # DDI 0487, "Exception vectors"
 _WORD = 8
 Answerer = Callable[[Call], Any]
 Stub = Callable[..., Any] | int | bytes
@@ -166,7 +165,7 @@ class Bench:
         self.base = align_up(ram.end, MIB) + STACK
         self.top = self.base + STACK
         self.vectors = self.top
-        self.back = self.vectors + VECTOR_COUNT * VECTOR_SIZE
+        self.back = self.vectors + arch.VECTOR_TABLE
         self.buffers = self.vectors + PAGE
         self.used = 0
         self.calling = False

@@ -18,8 +18,10 @@ What is checked, of every call (DEN0028, results and register use):
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Iterable, Sequence
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from emu.callspec import Argument, CallSpec, Field
@@ -28,6 +30,7 @@ from emu.errors import EmuError
 from emu.exits import Exit
 from emu.facts import signed
 from emu.paper import PaperHost
+from emu.profile import DEFAULT_PROFILE
 from emu.service import Service
 from emu.smccc import MASK32, MASK64, Call, Conduit, Ret, Undef
 
@@ -68,7 +71,7 @@ class Target(NamedTuple):
 # -- targets ------------------------------------------------------------------------------------
 
 
-def of_service(cls: type[Service], profile: str = "kvm-6.12") -> Target:
+def of_service(cls: type[Service], profile: str = DEFAULT_PROFILE) -> Target:
     """A service of one's own, beside those of a profile."""
     return _of_el2(lambda: El2(profile, PaperHost(cpus=2), [cls]), [cls])
 
@@ -143,6 +146,20 @@ def _hypothesis() -> Any:
     except ImportError:
         raise EmuError("the fuzzer needs hypothesis: pip install 'hvcemu[fuzz]'") from None
     return hypothesis
+
+
+@contextlib.contextmanager
+def nothing_kept() -> Iterator[None]:
+    """Let hypothesis keep what it likes to keep elsewhere than in the user's folder."""
+    from tempfile import TemporaryDirectory
+
+    configuration = importlib.import_module(f"{_hypothesis().__name__}.configuration")
+    with TemporaryDirectory() as folder:
+        configuration.set_hypothesis_home_dir(folder)
+        try:
+            yield
+        finally:
+            configuration.set_hypothesis_home_dir(None)
 
 
 def try_series(target: Target, series: Iterable[Call]) -> Failure | None:

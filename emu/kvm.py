@@ -47,7 +47,7 @@ from emu.kvm_abi import (
 )
 from emu.kvm_vcpu import KvmVcpu
 from emu.policy import RegisterKind
-from emu.profile import Profile, load_profile
+from emu.profile import DEFAULT_PROFILE, Profile, load_profile
 from emu.services.asyncpf import AsyncPf
 from emu.vm import MIB, Vm
 
@@ -65,7 +65,7 @@ class Kvm:
 
     def __init__(
         self,
-        profile: str | Profile = "kvm-6.12",
+        profile: str | Profile = DEFAULT_PROFILE,
         modes: Mapping[str, Any] | None = None,
         host: HostCore | None = None,
     ) -> None:

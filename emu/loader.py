@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emu.boot import place_dtb
+from emu.cpu import DEFAULT_CORE
 from emu.devicetree import Board, PsciNode, check_dtb, device_tree
 from emu.errors import BootError
 from emu.image import Image, Ram
@@ -29,7 +30,7 @@ class Extras(NamedTuple):
     initrd: FilePath | None = None
     dtb: FilePath | None = None
     conduit: Conduit | str | None = None
-    core: str = "cortex-a72"
+    core: str = DEFAULT_CORE
 
 
 def place(

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from emu.cpu import DEFAULT_CORE
 from emu.el2 import El2
 from emu.endings import Ending
 from emu.errors import EmuError
@@ -39,7 +40,7 @@ class Axes(NamedTuple):
     profiles: Sequence[str]
     conduits: Sequence[str] = ("",)
     cpus: Sequence[int] = (1,)
-    cores: Sequence[str] = ("cortex-a72",)
+    cores: Sequence[str] = (DEFAULT_CORE,)
     memories: Sequence[int] = (64 * MIB,)
     seeds: Sequence[int] = (0,)
     vary_services: bool = False

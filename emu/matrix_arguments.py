@@ -5,24 +5,21 @@ from __future__ import annotations
 import argparse
 
 from emu.arguments import (
+    add_boot,
+    add_policy,
     guest_status,
-    id_range,
     number,
     one_of,
     percent,
     positive,
-    register,
     seconds,
-    services,
     several,
     size,
 )
 from emu.cpu import CORES, DEFAULT_CORE
 from emu.profile import profile_names
 from emu.smccc import Conduit
-
-TIMEOUT = 60.0
-MAX_CYCLES = 1_000_000_000
+from emu.trial import CYCLES, SECONDS
 
 
 def fill_matrix(parser: argparse.ArgumentParser) -> None:
@@ -92,33 +89,20 @@ def _add_axes(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_shared(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--services", type=services, default=[], metavar="±NAME,…",
-        help="elect or withhold services everywhere, such as --services=-trng,+ptp",
-    )
-    group.add_argument(
-        "--fw-reg", type=register, action="append", default=[], metavar="NAME=VALUE",
-        help="write a firmware register before the start, such as STD_BMAP=0",
-    )
-    group.add_argument(
-        "--deny", type=id_range, action="append", default=[], metavar="RANGE",
-        help="let the SMCCC filter deny ID, FIRST-LAST or ID+COUNT",
-    )
-    group.add_argument("--append", default="", metavar="TEXT", help="kernel command line")
+    add_policy(group)
+    add_boot(group)
     group.add_argument(
         "--follow", action="store_true",
         help="also watch what guests do with answers in their next instructions, for some 5 ms "
         "more a cell",
     )
-    group.add_argument("--initrd", metavar="FILE", help="initial RAM disk")
-    group.add_argument("--dtb", metavar="FILE", help="a device tree instead of the generated one")
     group.add_argument(
-        "--timeout", type=seconds, default=TIMEOUT, metavar="SECONDS",
-        help=f"of host time for each cell ({TIMEOUT:g})",
+        "--timeout", type=seconds, default=SECONDS, metavar="SECONDS",
+        help=f"of host time for each cell ({SECONDS:g})",
     )
     group.add_argument(
-        "--max-cycles", type=positive, default=MAX_CYCLES, metavar="N",
-        help=f"for each cell ({MAX_CYCLES:,})",
+        "--max-cycles", type=positive, default=CYCLES, metavar="N",
+        help=f"for each cell ({CYCLES:,})",
     )
 
 

@@ -8,11 +8,12 @@ import hashlib
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from emu import __version__
+from emu.bundled import find_image
 from emu.calibrate import calibrate
 from emu.endings import STATUS_INTERRUPTED, Ending
 from emu.errors import EmuError
@@ -36,8 +37,6 @@ from emu.results_commands import export, look_of, show, show_comparison
 from emu.trial import Setup
 from emu.workers import Answers, Numbered, run_over
 
-FindImage = Callable[[str], str]
-
 
 class Database(NamedTuple):
     """An open file of results and the run in it that is written."""
@@ -46,10 +45,10 @@ class Database(NamedTuple):
     run: int
 
 
-def matrix(options: Any, find_image: FindImage) -> int:
-    """`hvcemu matrix`; `find_image` knows the bundled guests by name."""
+def matrix(options: Any) -> int:
+    """`hvcemu matrix`."""
     _check(options)
-    cells = _cells(options, find_image)
+    cells = _cells(options)
     baseline = _baseline(options.baseline) if options.baseline else None
     origin, digests = _origin(options), _digests(cells)
     with contextlib.ExitStack() as stack:
@@ -79,7 +78,7 @@ def _origin(options: Any) -> Origin:
 # -- what is run ---------------------------------------------------------------------------------
 
 
-def _cells(options: Any, find_image: FindImage) -> list[Cell]:
+def _cells(options: Any) -> list[Cell]:
     guests: list[Guest] = []
     for name in options.guests:
         if os.path.isdir(name):

@@ -64,7 +64,7 @@ class Observation(NamedTuple):
     status: int
     detail: str
     console: str
-    calls: tuple[tuple[int, str, int, tuple[int, ...]], ...]
+    calls: tuple[int, ...]
     functions: frozenset[int]
     broken: frozenset[tuple[str, int, str]]
     died: bool
@@ -137,8 +137,8 @@ def observe(subject: Subject, mutation: Mutation | None) -> Observation:
     verdicts = inspector.verdicts(ending)
     return Observation(
         ending, status, exit_detail(exit), vm.console.text(MAX_OUTPUT),
-        tuple(_signature(record) for record in log.records), frozenset(log.functions),
-        frozenset((v.rule, v.pc, v.text.partition(" ")[0]) for v in verdicts),
+        tuple(int(record.call.fid) for record in log.records), frozenset(log.functions),
+        frozenset(map(_mark, verdicts)),
         inspector.died, verdicts, vm.clock.cycles,
     )  # fmt: skip
 
@@ -146,9 +146,9 @@ def observe(subject: Subject, mutation: Mutation | None) -> Observation:
 _NOTHING = Observation(Ending.LOST, 0, "", "", (), frozenset(), frozenset(), False, (), 0)
 
 
-def _signature(record: CallRecord) -> tuple[int, str, int, tuple[int, ...]]:
-    call = record.call
-    return call.vcpu, str(call.conduit), int(call.fid), call.x[1:4]
+def _mark(verdict: Verdict) -> tuple[str, int, str]:
+    """What makes two verdicts the same in two runs: the rule, the place, and which call."""
+    return verdict.rule, verdict.pc, verdict.text.partition(" ")[0]
 
 
 def _run(
@@ -201,7 +201,7 @@ def judge(mutation: Mutation, seen: Observation, reference: Observation) -> tupl
         return Class.CRASH, _end_text(seen)
     new = seen.broken - reference.broken
     if new:
-        verdict = next(v for v in seen.verdicts if (v.rule, v.pc, v.text.partition(" ")[0]) in new)
+        verdict = next(v for v in seen.verdicts if _mark(v) in new)
         return Class.WRONG, f"{verdict.rule}: {verdict.text}"
     changed = _difference(seen, reference, timed=mutation.kind in ("late", "cpu-late"))
     if not changed:
@@ -221,7 +221,7 @@ def _difference(seen: Observation, reference: Observation, *, timed: bool) -> st
         more = seen.functions ^ reference.functions
         return f"calls differ in {', '.join(map(name_of, sorted(more)))}" if more else ""
     line = _first_difference(_lines(seen.console), _lines(reference.console))
-    if line or [call[2] for call in seen.calls] == [call[2] for call in reference.calls]:
+    if line or seen.calls == reference.calls:
         return line
     return f"makes {len(seen.calls)} calls, not {len(reference.calls)}"
 

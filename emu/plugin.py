@@ -133,7 +133,7 @@ def _name(option: str, value: Any) -> str:
 
 
 def _image(name: str, test: Path, root: Path) -> str:
-    from emu.commands import find_image
+    from emu.bundled import find_image
 
     for folder in (test.parent, root):
         if (folder / name).is_file():

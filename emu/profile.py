@@ -153,6 +153,10 @@ def data_folder(name: str) -> Path:
     return beside if beside.is_dir() else inside
 
 
+DEFAULT_PROFILE = "kvm-6.12"
+"""Of every command and class that is not told another: Debian 13 has this kernel."""
+
+
 def profile_names() -> list[str]:
     """Every profile that ships, kernels in the order of their versions."""
     names = (p.stem for p in data_folder("firmware").glob("*.toml"))

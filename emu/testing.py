@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emu.commands import find_image, print_json, print_table
+from emu.bundled import find_image
+from emu.commands import print_json, print_table
 from emu.discovery import RULES, Verdict
 from emu.endings import STATUS_INTERRUPTED
 from emu.errors import EmuError
@@ -141,11 +142,13 @@ def fuzz(options: Any) -> int:
 
     specs = None
     if options.spec:
-        specs = parse(Path(options.spec).read_text(encoding="utf-8"), options.spec)
+        specs = parse(_text(options.spec), options.spec)
     target = _fuzz_target(options, specs)
-    failure = fuzzing.fuzz(
-        target, specs=specs, sanity=options.sanity, examples=options.examples, seed=options.seed
-    )
+    with fuzzing.nothing_kept():
+        failure = fuzzing.fuzz(
+            target, specs=specs, sanity=options.sanity, examples=options.examples,
+            seed=options.seed,
+        )  # fmt: skip
     name = options.target or f"the services of {options.profile}"
     if failure is None:
         print(f"{name}: {options.examples:,} series of calls, every promise kept")
@@ -154,6 +157,13 @@ def fuzz(options: Any) -> int:
     for line in failure.lines():
         print(line)
     return 1
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise EmuError(f"{path}: is no text: write the description in UTF-8") from None
 
 
 def _fuzz_target(options: Any, specs: Any) -> Any:
@@ -179,12 +189,12 @@ def _fuzz_target(options: Any, specs: Any) -> Any:
 
 def setup_of(options: Any) -> Any:
     """The `Setup` that options describe."""
-    from emu.trial import Setup
+    from emu.trial import SECONDS, Setup
 
     return Setup(
         image=find_image(options.image), profile=options.profile, conduit=options.conduit or "",
         cpus=options.cpus, core=options.core, services=tuple(options.services),
         registers=tuple(options.fw_reg), deny=tuple(options.deny), memory=options.mem,
         append=options.append, initrd=options.initrd, dtb=options.dtb,
-        seconds=options.timeout or 60.0,
+        seed=options.seed, seconds=options.timeout or SECONDS,
     )  # fmt: skip

@@ -24,7 +24,7 @@ from typing import Any
 
 from emu import exits
 from emu.arch import describe_esr
-from emu.describe import Subject, answer_text, arguments, call_text, subject_of
+from emu.describe import Subject, answer_text, arguments, by_text, call_text, subject_of
 from emu.el2 import El2
 from emu.instrument import CallRecord, ExceptionRecord, Instrument
 from emu.smccc import UNDEF, Ret
@@ -73,10 +73,10 @@ class TextTrace(Instrument):
             return
         call = record.call
         what = subject_of(call, self.el2)
-        by = call.conduit if call.imm == 0 else f"{call.conduit}#{call.imm:x}"
         result = f"{answer_text(record.answer, what):<{RESULT_WIDTH}}"
         self.write(
-            f"{record.cycles:>12,} {call.vcpu:>3} {by:<8} {call_text(call, what):<{CALL_WIDTH}} "
+            f"{record.cycles:>12,} {call.vcpu:>3} {by_text(call):<8} "
+            f"{call_text(call, what):<{CALL_WIDTH}} "
             f"{self._paint(colour_of(record.answer), result)} {self._paint(_DIM, record.why)}"
         )
 

@@ -13,17 +13,21 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from emu import exits
-from emu.describe import answer_text, call_text, subject_of
+from emu.cpu import DEFAULT_CORE
+from emu.describe import answer_text, by_text, call_text, subject_of
 from emu.discovery import Inspector, Verdict
 from emu.el2 import El2
 from emu.endings import STATUS_LIMIT, Ending, ending_of
 from emu.following import Follower
 from emu.instrument import CallRecord, Instrument
+from emu.profile import DEFAULT_PROFILE
 from emu.smccc import Ret
 from emu.trace import exit_detail
 from emu.vm import Vm
 
 MIB = 1 << 20
+SECONDS, CYCLES = 60.0, 1_000_000_000
+"""Our choice of how long a guest may take: host time, and a second of its own."""
 STRETCH = 2_000_000
 """Cycles between two looks at the clock of the host and at the console: a few milliseconds."""
 FIRST_PIECE = 50_000
@@ -42,10 +46,10 @@ class Setup(NamedTuple):
     (following.py), for a few milliseconds more."""
 
     image: str
-    profile: str = "kvm-6.12"
+    profile: str = DEFAULT_PROFILE
     conduit: str = ""
     cpus: int = 1
-    core: str = "cortex-a72"
+    core: str = DEFAULT_CORE
     services: tuple[tuple[str, bool], ...] = ()
     registers: tuple[tuple[str, int], ...] = ()
     deny: tuple[tuple[int, int], ...] = ()
@@ -54,8 +58,8 @@ class Setup(NamedTuple):
     append: str = ""
     initrd: str | None = None
     dtb: str | None = None
-    seconds: float = 60.0
-    cycles: int | None = 1_000_000_000
+    seconds: float = SECONDS
+    cycles: int | None = CYCLES
     follow: bool = False
 
 
@@ -131,12 +135,6 @@ class Judge:
         return tuple(sorted(found, key=lambda verdict: verdict.cycles))
 
 
-def by_text(record: CallRecord) -> str:
-    """The conduit, with the immediate where there is one."""
-    call = record.call
-    return str(call.conduit) if call.imm == 0 else f"{call.conduit}#{call.imm:x}"
-
-
 def call_lines(records: Iterable[CallRecord], el2: El2) -> tuple[CallLine, ...]:
     """Records as text."""
     lines = []
@@ -144,7 +142,7 @@ def call_lines(records: Iterable[CallRecord], el2: El2) -> tuple[CallLine, ...]:
         what = subject_of(record.call, el2)
         lines.append(
             CallLine(
-                record.cycles, record.call.vcpu, by_text(record), call_text(record.call, what),
+                record.cycles, record.call.vcpu, by_text(record.call), call_text(record.call, what),
                 answer_text(record.answer, what), record.why,
             )
         )  # fmt: skip

@@ -29,7 +29,7 @@ from emu.instrument import CallRecord, ExceptionRecord, Instrument
 from emu.loader import Extras, place
 from emu.machine import Machine, Start, Taken, Vcpu
 from emu.policy import Action, Policy
-from emu.profile import Profile, load_profile
+from emu.profile import DEFAULT_PROFILE, Profile, load_profile
 from emu.routing import Route
 from emu.semihosting import Semihosting
 from emu.service import Answer, MpState, Service
@@ -81,7 +81,7 @@ class Vm:
         self,
         image: str | os.PathLike[str] | None = None,
         *,
-        profile: str | Profile = "kvm-6.12",
+        profile: str | Profile = DEFAULT_PROFILE,
         cpus: int = 1,
         memory: int = 64 * MIB,
         core: str = DEFAULT_CORE,

@@ -9,8 +9,8 @@ import pytest
 from list_bugs import BUGS, README, Bug, catchers, command, read, read_all, table
 
 from emu import arguments, following, mutate  # noqa: F401 — every module that declares rules
+from emu.bundled import find_image
 from emu.cli import main
-from emu.commands import find_image
 from emu.discovery import RULES
 from emu.endings import Ending
 from emu.faults import mutations

@@ -11,8 +11,10 @@ from engine_kit import NE, WFI, add, b, b_if, br, cbz, code, halves, hvc, ldr, m
 
 LOAD, DATA = 0x4008_0000, 0x4100_0000
 VERSION, FEATURES, PV_TIME_ST = 0x8400_0000, 0x8400_000A, 0xC500_0021
-ABSENT = 0x8400_0033
-"""No function has this identifier: every profile answers -1."""
+ABSENT = 0x8000_0000
+"""SMCCC_VERSION, which qemu-tcg answers with -1."""
+STANDARD_HYP_UID, FFA_VERSION = 0x8500_FF01, 0x8400_0063
+"""Named by specifications and answered by nobody here: what they return is not known here."""
 CALL_COUNT = 0x8600_FF00
 CMP_X0, CMN_X0_1, CMN_W0_1 = 0xF100_001F, 0xB100_041F, 0x3100_041F
 SXTW_X8_W0, MOV_X8_X0, MOV_W8_W0 = 0x9340_7C08, 0xAA00_03E8, 0x2A00_03E8
@@ -90,6 +92,8 @@ def test_a_use_that_is_none(seen, fid, words, rule):
         (VERSION, [*mov(1, 4), *mov(2, 4), ADD_X3_X1_X2]),
         (VERSION, [*mov(10, DATA), ldr(8, 10)]),
         (PV_TIME_ST, [CMN_X0_1]),
+        (STANDARD_HYP_UID, [*mov(2, 0), ADD_X3_X1_X2]),
+        (FFA_VERSION, [CMN_X0_1]),
     ],
 )  # fmt: skip
 def test_a_use_that_is_right(seen, fid, words):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -176,6 +180,16 @@ def test_the_command(capsys, tmp_path):
     assert main(["fuzz", "--profile", "kvm-6.12", "--examples", "20"]) == 0
 
 
+def test_the_command_leaves_nothing_behind(tmp_path):
+    """In a process of its own: what hypothesis keeps is set once for each."""
+    done = subprocess.run(
+        [sys.executable, "-m", "emu", "fuzz", "--examples", "20"], cwd=tmp_path, check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}, capture_output=True,
+    )  # fmt: skip
+    assert b"every promise kept" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -184,13 +198,16 @@ def test_the_command(capsys, tmp_path):
         (["{own}:answer"], "describe its calls with --spec FILE"),
         (["{own}:answer", "--spec", "{own}"], "own.py:1: begin with a call"),
         (["{own}:answer", "--spec", "/no/such"], "/no/such: No such file"),
+        (["{own}:answer", "--spec", "{binary}"], "is no text: write the description in UTF-8"),
         (["--profile", "none"], "no function to fuzz"),
     ],
 )
 def test_mistakes_are_one_line(capsys, tmp_path, arguments, says):
     path = tmp_path / "own.py"
     path.write_text("def answer(call):\n    return 0\n")
-    assert main(["fuzz", *(a.format(own=path) for a in arguments)]) == 2
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\x7fELF\xd0\x00")
+    assert main(["fuzz", *(a.format(own=path, binary=binary) for a in arguments)]) == 2
     err = capsys.readouterr().err
     assert says in err
     assert err.count("\n") == 1

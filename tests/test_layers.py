@@ -18,7 +18,7 @@ LAYERS = [
     "endings service schema instrument semihosting image hooks onereg memory mmio",
     "profile elf calibrate _native services devices paper",
     "objects",
-    "routing boot engine",
+    "routing boot engine bundled",
     "el2",
     "machine describe kvm_abi loader blocks decoding",
     "facts",

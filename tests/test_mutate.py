@@ -105,7 +105,7 @@ def test_a_guest_without_calls_cannot_be_mutated():
         prepare(setup("semihosting"))
 
 
-SEEN = Observation(Ending.OFF, 0, "SHUTDOWN", "one\ntwo\n", ((0, "hvc", VERSION, ()),),
+SEEN = Observation(Ending.OFF, 0, "SHUTDOWN", "one\ntwo\n", (VERSION,),
                    frozenset((VERSION,)), frozenset(), False, (), 100)  # fmt: skip
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from emu import plugin
+from emu.trial import Setup
+
 pytest_plugins = ["pytester"]
 GUESTS = Path(__file__).parent.parent / "guests" / "bin"
 
@@ -217,3 +220,8 @@ def test_it():
 def test_help_tells_of_the_option_and_the_marker(pytester):
     pytester.runpytest("--help").stdout.fnmatch_lines(["*--hvcemu-update*"])
     pytester.runpytest("--markers").stdout.fnmatch_lines(["@pytest.mark.guest(image, ?*"])
+
+
+def test_the_marker_takes_what_a_setup_has():
+    """The names stand in the plugin, too: it loads nothing of hvcemu for who has no guest."""
+    assert set(plugin.OPTIONS) == set(Setup._fields) - {"image", "follow"}

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from emu import cli
 from emu.cli import main
 from emu.discovery import RULES
+from emu.testing import setup_of
 
 GUESTS = Path(__file__).parent.parent / "guests" / "bin"
 
@@ -100,6 +102,18 @@ def test_mutate_goes_on_where_it_was(capsys, tmp_path):
     assert sorted(out.read_text().splitlines()) == sorted("".join(lines).splitlines())
     assert main([*command, "--seed", "9"]) == 2
     assert "belongs to another campaign" in capsys.readouterr().err
+
+
+def test_the_seed_is_also_the_guests():
+    """`--seed` is of the entropy, as in every command, and of the choice."""
+    options = cli._parser().parse_args(["mutate", "trng", "--seed", "7"])
+    assert setup_of(options).seed == 7
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux: /dev/full")
+def test_a_full_disk_is_one_line_that_names_the_file(capsys):
+    assert main(["mutate", "hello", "--out", "/dev/full"]) == 2
+    assert capsys.readouterr().err == "hvcemu: /dev/full: No space left on device\n"
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])

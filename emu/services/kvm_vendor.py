@@ -32,12 +32,12 @@ class KvmVendor(Service):
     source = "linux v6.17 arch/arm64/kvm/hypercalls.c"
     codes: ClassVar[Mapping[int, str]] = {NOT_SUPPORTED: "NOT_SUPPORTED"}
 
-    @fn(0x8600_FF01, gate=FEATURES_BIT, feature="vendor", result="uuid")
+    @fn(0x8600_FF01, registers=4, gate=FEATURES_BIT, feature="vendor", result="uuid")
     def vendor_hyp_call_uid(self, call: Call) -> Answer:
         """KVM's UID: 28b46fb6-2ec5-11e9-a9ca-4b564d003a74."""
         return Ret.words(*uuid_words(UID))
 
-    @fn(0x8600_0000, gate=FEATURES_BIT, feature="vendor", result="hex")
+    @fn(0x8600_0000, registers=4, gate=FEATURES_BIT, feature="vendor", result="hex")
     def vendor_hyp_kvm_features(self, call: Call) -> Answer:
         """The 128-bit map of KVM's functions, 32 to a register."""
         low = self.firmware.register(VENDOR_REGISTER)
@@ -47,7 +47,7 @@ class KvmVendor(Service):
             low = 1 << FEATURES_BIT.bit | self.firmware.implements(PTP) << PTP_BIT.bit
         return Ret.words(low, 0, self.firmware.register(VENDOR_REGISTER_2) or 0, 0)
 
-    @fn(PTP, args=("counter",), gate=PTP_BIT, feature="ptp", result="hex")
+    @fn(PTP, args=("counter",), registers=4, gate=PTP_BIT, feature="ptp", result="hex")
     def vendor_hyp_kvm_ptp(self, call: Call) -> Answer:
         """The host's wall clock and the counter at that moment: both halves of each."""
         if call.arg32(1) not in (PTP_VIRTUAL_COUNTER, PTP_PHYSICAL_COUNTER):

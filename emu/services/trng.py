@@ -44,17 +44,23 @@ class Trng(Service):
         """Whether a function of this interface is there."""
         return Ret.value(SUCCESS if call.x[1] in FUNCTION_IDS else NOT_SUPPORTED)
 
-    @fn(0x8400_0052, gate=TRNG_BIT, result="uuid")
+    @fn(0x8400_0052, registers=4, gate=TRNG_BIT, result="uuid")
     def trng_get_uuid(self, call: Call) -> Answer:
         """The UUID of the generator behind the interface."""
         return Ret.words(*uuid_words(UUID))
 
-    @fn(0x8400_0053, args=("bits",), gate=TRNG_BIT, result="status", name="TRNG_RND32")
+    @fn(
+        0x8400_0053, args=("bits",), registers=4, gate=TRNG_BIT, result="status",
+        name="TRNG_RND32",
+    )  # fmt: skip
     def trng_rnd32(self, call: Call) -> Answer:
         """Up to 96 bits, 32 to a register."""
         return self._random(call, 32)
 
-    @fn(0xC400_0053, args=("bits",), gate=TRNG_BIT, result="status", name="TRNG_RND64")
+    @fn(
+        0xC400_0053, args=("bits",), registers=4, gate=TRNG_BIT, result="status",
+        name="TRNG_RND64",
+    )  # fmt: skip
     def trng_rnd64(self, call: Call) -> Answer:
         """Up to 192 bits, 64 to a register."""
         return self._random(call, 64)
