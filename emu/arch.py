@@ -23,6 +23,8 @@ PSTATE_DAIF = 0xF << 6
 PSTATE_EL1H_MASKED = PSTATE_DAIF | 1 << PSTATE_EL_SHIFT | PSTATE_SPSEL
 """EL1 on SP_EL1 with D, A, I and F masked: 0x3c5, the state every vCPU starts in."""
 PSTATE_AFTER_EXCEPTION = PSTATE_EL1H_MASKED
+PSTATE_I, PSTATE_F = 1 << 7, 1 << 6
+PSTATE_PAN = 1 << 22
 
 # Exception classes, ESR_EL1[31:26] (DDI 0487, ESR_EL1).
 EC_UNKNOWN = 0x00
@@ -76,6 +78,7 @@ _FSC_NAMES = {
 VECTOR_CURRENT_SP0 = 0x000
 VECTOR_CURRENT_SPX = 0x200
 VECTOR_LOWER_A64 = 0x400
+VECTOR_SYNC, VECTOR_IRQ, VECTOR_FIQ, VECTOR_SERROR = 0x000, 0x080, 0x100, 0x180
 VECTOR_COUNT, VECTOR_SIZE = 16, 0x80
 VECTOR_TABLE = VECTOR_COUNT * VECTOR_SIZE
 """Bytes of a whole table (DDI 0487, "Exception vectors")."""
@@ -163,6 +166,8 @@ HCR_EL2_RUN = 1 << 31
 TCR_EL1_48_BITS = 16
 """T0SZ = 16, 4 KiB granule, non-cacheable walks (DDI 0487, TCR_EL1)."""
 SCTLR_M = 1 << 0
+SCTLR_SPAN = 1 << 23
+"""Clear: an exception sets PSTATE.PAN (DDI 0487, SCTLR_EL1)."""
 SCTLR_EL1_RESET = 0x00C5_0838
 """The reset value of a Cortex-A72: RES1 bits, MMU and caches off (qemu target/arm/cpu64.c,
 aarch64_a72_initfn: reset_sctlr)."""
@@ -183,7 +188,10 @@ def current_el(pstate: int) -> int:
 
 
 def vector_offset(pstate: int) -> int:
-    """Offset of the synchronous vector for an exception to EL1 taken in `pstate`."""
+    """Offset of the synchronous vector for an exception to EL1 taken in `pstate`.
+
+    The others, VECTOR_IRQ and so on, follow it.
+    """
     if current_el(pstate) == 0:
         return VECTOR_LOWER_A64
     return VECTOR_CURRENT_SPX if pstate & PSTATE_SPSEL else VECTOR_CURRENT_SP0

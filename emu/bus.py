@@ -48,7 +48,14 @@ STOLEN_TIME = Place("stolen-time records", 0x090A_0000, 0x1_0000)
 STOLEN_TIME_RECORD = 64
 """One for each vCPU, 64-byte aligned (DEN0057; linux Documentation/virt/kvm/arm/pvtime.rst)."""
 RAM_BASE = 0x4000_0000
-ABSENT = (GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR)
+ABSENT = (
+    Place("GICv2m frame", 0x0802_0000, 0x1000),
+    Place("GIC interrupt translation service", 0x0808_0000, 0x2_0000),
+    Place("fw_cfg", 0x0902_0000, 0x18),
+    Place("SMMU", 0x0905_0000, 0x2_0000),
+    Place("PCIe window", 0x1000_0000, 0x2EFF_0000),
+    Place("PCIe configuration space", 0x3F00_0000, 0x100_0000),
+)
 
 
 def absent_device(address: int) -> str | None:

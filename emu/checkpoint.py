@@ -103,7 +103,7 @@ class Checkpoint:
             for vcpu in vm.machine.vcpus
         ]
         self._vcpus = [_fields(vcpu) for vcpu in vm.machine.vcpus]
-        self._counts = engine.cycles, engine.instructions, engine.storm.state
+        self._counts = engine.cycles, engine.instructions, engine.exceptions.state
         self._vm_fields = {name: getattr(vm, name) for name in _VM_FIELDS}
         self._exit = copy.copy(vm.pending)
         self._machine = vm.machine.entropy.state, vm.machine.changed
@@ -139,7 +139,7 @@ class Checkpoint:
             if context is not None:
                 engine.set_context_bytes(context, vcpu.context)
         engine.set_context_bytes(self._registers)
-        engine.hooks.cycles, engine.hooks.instructions, engine.storm.state = self._counts
+        engine.hooks.cycles, engine.hooks.instructions, engine.exceptions.state = self._counts
         for name, value in self._vm_fields.items():
             setattr(vm, name, value)
         vm._exit = copy.copy(self._exit)
@@ -163,7 +163,6 @@ class Checkpoint:
 
 _VM_FIELDS = (
     "profile", "takes_mmio", "_vcpu", "_only", "_slice_end", "_forwarded", "_calls", "_last_call",
-    "_last_exception", "_earlier_exception",
 )  # fmt: skip
 
 

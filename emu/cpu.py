@@ -29,7 +29,7 @@ MEM_WRITE_UNMAPPED, MEM_FETCH_UNMAPPED = 20, 21
 HOOK_INTR, HOOK_INSN, HOOK_BLOCK = 1 << 0, 1 << 1, 1 << 3
 HOOK_CODE, HOOK_MEM_READ = 1 << 2, 1 << 10
 HOOK_MEM_UNMAPPED = 0b111 << 4
-INS_MRS = 1
+INS_MRS, INS_MSR = 1, 2
 CTL_WRITE = 1 << 30
 CTL_TB_FLUSH = CTL_WRITE | 10
 CTL_TLB_FLUSH = CTL_WRITE | 11
@@ -40,6 +40,8 @@ TCG_BUFFER = 16 << 20
 CORES = {"cortex-a53": 1, "cortex-a57": 0, "cortex-a72": 2, "max": 3}
 """UC_CPU_ARM64_*: whose identification registers a guest reads."""
 DEFAULT_CORE = "cortex-a72"
+CORES_WITH_PAN = ("max",)
+"""PSTATE.PAN came with Armv8.1."""
 
 X_REGISTERS = (*range(199, 228), 1, 2)
 """UC_ARM64_REG_X0 to X30."""
@@ -83,13 +85,28 @@ STATE = (*(name for name in _FIRST if name not in _LAST), *_LAST)
 """Every register a guest at EL1 can change, but Q0 to Q31; what Unicorn keeps besides is EL2's
 and EL3's, which the engine sets. The timers' are left out: they keep nothing (hooks.py)."""
 
+class CpReg(ctypes.Structure):
+    """uc_arm64_cp_reg: a system register by its encoding."""
+
+    _fields_ = [
+        *((name, ctypes.c_uint32) for name in ("crn", "crm", "op0", "op1", "op2")),
+        ("value", ctypes.c_uint64),
+    ]
+
+    crn: int
+    crm: int
+    op0: int
+    op1: int
+    op2: int
+    value: int
+
+
 INTR_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p)
 BLOCK_CALLBACK = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
 )
 MRS_CALLBACK = ctypes.CFUNCTYPE(
-    ctypes.c_uint32, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(ctypes.c_uint32),
-    ctypes.c_void_p,
+    ctypes.c_uint32, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(CpReg), ctypes.c_void_p
 )  # fmt: skip
 UNMAPPED_CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_bool, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_int,
@@ -106,15 +123,6 @@ READ_CALLBACK = ctypes.CFUNCTYPE(
 WRITE_CALLBACK = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, ctypes.c_void_p
 )
-
-
-class _CpReg(ctypes.Structure):
-    """uc_arm64_cp_reg: a system register by its encoding."""
-
-    _fields_ = [
-        *((name, ctypes.c_uint32) for name in ("crn", "crm", "op0", "op1", "op2")),
-        ("value", ctypes.c_uint64),
-    ]
 
 
 @functools.cache
@@ -254,7 +262,7 @@ class Cpu:
         """Read a register by its architectural name."""
         number = _REGISTERS.get(name)
         if number is None:
-            cell = _CpReg(*_encoding(name), 0)
+            cell = CpReg(*_encoding(name), 0)
             self.lib.uc_reg_read(self.handle, REG_CP_REG, ctypes.byref(cell))
             value: int = cell.value
             return value
@@ -266,7 +274,7 @@ class Cpu:
         """Write a register by its architectural name."""
         number = _REGISTERS.get(name)
         if number is None:
-            cell = _CpReg(*_encoding(name), value)
+            cell = CpReg(*_encoding(name), value)
             self.lib.uc_reg_write(self.handle, REG_CP_REG, ctypes.byref(cell))
         else:
             self._word.value = value

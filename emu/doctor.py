@@ -12,6 +12,7 @@ from typing import NamedTuple
 from emu.errors import EmuError
 from emu.profile import data_folder, load_profile, profile_names
 from emu.smccc import Conduit
+from emu.taken import Taken
 
 CODE = 0x4000_0000
 _HVC_5, _SMC_6, _MOV_X9_3 = 0xD400_00A2, 0xD400_00C3, 0xD280_0069
@@ -44,8 +45,16 @@ class Listener:
     def trap(self, pc: int) -> bool:
         return False
 
-    def took_exception(self, esr: int, far: int | None, pc: int, vector: int) -> None:
-        self.heard.append(("exception", esr))
+    watches_exceptions = True
+
+    def took_exception(self, taken: Taken, vector: int) -> None:
+        self.heard.append(("exception", taken.esr))
+
+    def system_register(self, reg: object, is_write: bool, value: int) -> int | None:
+        return None
+
+    def attach(self, address: int) -> bool:
+        return False
 
     def absent(self, address: int) -> str | None:
         return None
@@ -57,7 +66,7 @@ class Listener:
 def _contract(native: bool) -> tuple[int, list[tuple[str, int]], int]:
     """Run a program of six instructions; returns (instructions, traps heard, x0)."""
     from emu.engine import Engine
-    from emu.hooks import NEVER
+    from emu.timers import NEVER
 
     engine = Engine(native=native)
     engine.map_ram(CODE, 1 << 20)

@@ -20,10 +20,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from emu import arch
+from emu.arch import SysReg
 from emu.calibrate import calibrate
 from emu.clock import COUNTER_HZ, CYCLES_PER_TICK
 from emu.cpu import (
     CODE_CALLBACK,
+    CORES_WITH_PAN,
     DEFAULT_CORE,
     HOOK_CODE,
     HOOK_MEM_READ,
@@ -38,7 +40,6 @@ from emu.cpu import (
     function_address,
     register_number,
 )
-from emu.el1 import StormWatch, take_exception
 from emu.errors import EngineError
 from emu.hooks import (
     INTR_BRK,
@@ -46,13 +47,15 @@ from emu.hooks import (
     INTR_PREFETCH_ABORT,
     INTR_SVC,
     INTR_UNDEFINED,
-    NEVER,
+    NAMED,
     REPLIES,
     PythonHooks,
 )
 from emu.memory import Memory
 from emu.mmio import Devices
 from emu.smccc import Conduit
+from emu.taken import ExceptionLog, Taken
+from emu.timers import NEVER, Timers
 
 try:
     from emu import _native as _built
@@ -112,8 +115,20 @@ class Traps(Protocol):
     def trap(self, pc: int) -> bool:
         """Serve the HLT of ours (arch.WORD_HLT_TRAP) at `pc`; False when nobody put it there."""
 
-    def took_exception(self, esr: int, far: int | None, pc: int, vector: int) -> None:
-        """An exception was entered; `pc` is the instruction that took it."""
+    watches_exceptions: bool
+    """Whether `took_exception` is to be called."""
+
+    def took_exception(self, taken: Taken, vector: int) -> None:
+        """An exception was entered; the engine keeps the last ones (taken.py)."""
+
+    def system_register(self, reg: SysReg, is_write: bool, value: int) -> int | None:
+        """An access at EL1 to a register of the GIC or the PMU: what is read; None is UNDEFINED.
+
+        After a write any number will do.
+        """
+
+    def attach(self, address: int) -> bool:
+        """Map the device that belongs at this physical address; False when there is none."""
 
     def absent(self, address: int) -> str | None:
         """The name of a device that belongs at this physical address but is not modelled."""
@@ -139,11 +154,14 @@ _NATIVE_FUNCTIONS = (
 """What `_native.c` calls, in the order of its `Api`."""
 
 
-def _native_hooks(cpu: Cpu, context: Context, syndrome_offset: int, cycles_per_tick: int) -> Any:
+def _native_hooks(
+    cpu: Cpu, context: Context, offsets: tuple[int, int], log: ExceptionLog, *, has_pan: bool
+) -> Any:
     hooks = _native.Hooks(
-        cpu.handle.value, context.address, syndrome_offset,
+        cpu.handle.value, context.address, *offsets,
         tuple(map(function_address, _NATIVE_FUNCTIONS)), X_REGISTERS[:REPLIES],
-        register_number("PC"), cycles_per_tick, Conduit.HVC, Conduit.SMC,
+        tuple(map(register_number, NAMED)), CYCLES_PER_TICK, (Conduit.HVC, Conduit.SMC),
+        ctypes.addressof(log), has_pan,
     )  # fmt: skip
     hooks.deadline = NEVER
     return hooks
@@ -183,10 +201,14 @@ class Engine:
         use_native = native_available() and native_wanted() if native is None else native
         build = _native_hooks if use_native else PythonHooks
         self.native = use_native
-        self.hooks = build(self.cpu, self._scratch, self.layout.syndrome, CYCLES_PER_TICK)
+        self.exceptions = ExceptionLog()
+        offsets = self.layout.syndrome, self.layout.fault_address
+        self.hooks = build(
+            self.cpu, self._scratch, offsets, self.exceptions, has_pan=core in CORES_WITH_PAN
+        )
+        self.use_timers(Timers())
         self.fault = ""
         self._left = False
-        self.storm = StormWatch()
         self._failures: list[BaseException] = []
         self._keep = _keeper(self._failures, self.hooks)
         self._devices = Devices(self.cpu, self._keep, _native.Stream if use_native else None)
@@ -390,6 +412,7 @@ class Engine:
             raise EngineError("this engine is running: return from the handler first")
         self._traps, self.fault, self._left = traps, "", False
         self.hooks.deadline = until
+        self.hooks.watched = traps.watches_exceptions
         if self._stale:
             self.cpu.forget_code()
             self._stale = False
@@ -399,7 +422,8 @@ class Engine:
             while True:
                 self._unmapped.clear()
                 error = self.hooks.start(
-                    self.get("PC"), UNTIL, traps.hypercall, self._on_exception
+                    self.get("PC"), UNTIL, traps.hypercall, self._on_exception,
+                    self._on_system_register,
                 )
                 self.hand_on()
                 if error:
@@ -435,6 +459,12 @@ class Engine:
         """A synchronous external data abort at EL1, before the next instruction."""
         esr = arch.syndrome(self._abort_class(fetch=False), arch.FSC_EXTERNAL)
         self._take(esr, far, self.get("PC"), traps)
+
+    def _on_system_register(
+        self, reg: tuple[int, int, int, int, int], is_write: bool, value: int
+    ) -> int | None:
+        assert self._traps is not None
+        return self._traps.system_register(SysReg(*reg), is_write, value)
 
     def _on_exception(self, intno: int) -> None:
         """An exception Unicorn reports: serve semihosting, or enter EL1."""
@@ -499,9 +529,11 @@ class Engine:
         if not access.is_fetch:
             self.hooks.refund(self.get("PC"))
         assert self._traps is not None
+        if self._traps.attach(access.address):
+            return  # and the instruction is executed again
         if name := self._traps.absent(access.address):
             self._fail(f"the guest reached for the {name} at {access.address:#x}, "
-                       "which this machine does not have yet")
+                       "which this machine does not have")
         elif not access.is_fetch and self._traps.unclaimed(access):
             self._left = True
         else:
@@ -525,17 +557,26 @@ class Engine:
     def _take(
         self, esr: int, far: int | None, return_address: int, traps: Traps | None = None
     ) -> None:
-        if arch.exception_class(esr) != arch.EC_SVC64 and self.storm.repeats(
-            esr, far, return_address, self.get("ELR_EL1")
-        ):
+        svc = arch.exception_class(esr) == arch.EC_SVC64
+        taken = Taken(return_address - (arch.INSN_SIZE if svc else 0), esr, far)
+        if self.exceptions.note(taken, self.get("ELR_EL1")):
             self._fail("the guest takes the same exception for ever")
             return
-        svc = arch.exception_class(esr) == arch.EC_SVC64
-        pc = return_address - (arch.INSN_SIZE if svc else 0)
-        vector = take_exception(self, esr, far, return_address)
+        syndrome = (esr,) if far is None else (esr, far)
+        vector = self.hooks.take(arch.VECTOR_SYNC, syndrome, return_address)
         traps = traps or self._traps
         assert traps is not None
-        traps.took_exception(esr, far, pc, vector)
+        if traps.watches_exceptions:
+            traps.took_exception(taken, vector)
+
+    def take_interrupt(self, kind: int) -> None:
+        """Between two runs: enter VECTOR_IRQ or VECTOR_FIQ before the next instruction."""
+        self.hooks.take(kind, (), self.get("PC"))
+
+    def use_timers(self, timers: Timers) -> None:
+        """The generic timer of the vCPU whose registers are loaded; again when it was changed."""
+        self._timers = timers
+        self.hooks.use_timers(ctypes.addressof(timers))
 
     def _fail(self, reason: str) -> None:
         self.fault = reason

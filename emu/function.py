@@ -34,10 +34,10 @@ from emu.clock import Clock
 from emu.engine import Engine
 from emu.errors import EmuError
 from emu.exits import Exit, Fault
-from emu.hooks import NEVER
+from emu.timers import NEVER
 from emu.image import MIB, Image, Ram, align_up
 from emu.instrument import CallRecord, Instrument
-from emu.machine import Machine, Start, Taken, Vcpu
+from emu.machine import Machine, Start, Vcpu
 from emu.pages import PAGE
 from emu.routing import Route
 from emu.service import MpState
@@ -133,8 +133,6 @@ class Callee(Protocol):
     _exit: Exit | None
     _forwarded: tuple[Call, Route] | None
     _last_call: Call | None
-    _last_exception: Taken | None
-    _earlier_exception: Taken | None
     _bench: Bench | None
     _stubs: dict[int, PythonStub]
 
@@ -153,7 +151,7 @@ class Callee(Protocol):
     def _code_around(self, pc: int) -> tuple[tuple[int, int], ...]: ...
 
 
-_KEPT = ("_only", "_exit", "_forwarded", "_last_call", "_last_exception", "_earlier_exception")
+_KEPT = ("_only", "_exit", "_forwarded", "_last_call")
 """What belongs to `run()` and is put back after a call."""
 
 
@@ -286,7 +284,7 @@ def serve_trap(vm: Callee, pc: int) -> bool:
     """Serve the HLT at `pc`; False when it is not one of ours."""
     bench = vm._bench
     if bench is not None and bench.calling and bench.vectors <= pc <= bench.back:
-        if pc != bench.back and vm._last_exception is None:  # jumped to, not taken
+        if pc != bench.back and vm.engine.exceptions.last is None:  # jumped to, not taken
             return False
         vm._exit = _Back(vcpu=vm._vcpu.index) if pc == bench.back else _fault(vm, bench)
         vm.engine.stop()
@@ -303,7 +301,7 @@ def serve_trap(vm: Callee, pc: int) -> bool:
 def _fault(vm: Callee, bench: Bench) -> Fault:
     """The exception that the function has taken."""
     fault = vm._fault("")
-    taken = vm._last_exception
+    taken = vm.engine.exceptions.last
     assert taken is not None
     place = vm.image.symbols.name(taken.pc) or f"{taken.pc:#x}"
     fault.reason = f"exception at {place}: {arch.describe_esr(taken.esr)}"
@@ -467,8 +465,10 @@ def _borrowed(vm: Callee, recorder: Instrument) -> Iterator[None]:
     kept = {name: getattr(vm, name) for name in _KEPT}
     rest_of_turn = vm._slice_end - vm.clock.cycles
     state = replace(boot)
+    exceptions = vm.engine.exceptions.state
     for name in _KEPT:
         setattr(vm, name, None)
+    vm.engine.exceptions.state = None, None, 0
     vm.instruments.append(recorder)
     try:
         yield
@@ -479,5 +479,6 @@ def _borrowed(vm: Callee, recorder: Instrument) -> Iterator[None]:
         boot.state, boot.waiting, boot.start = state.state, state.waiting, None
         vm.focus(previous.index)
         vm._slice_end = vm.clock.cycles + rest_of_turn
+        vm.engine.exceptions.state = exceptions
         for name, value in kept.items():
             setattr(vm, name, value)

@@ -1,9 +1,11 @@
 """Unicorn's hooks in Python, and what they share with the rest of the engine.
 
-`PythonHooks` counts, compares the deadline, reads the counter registers and turns an HVC or SMC
-into one call of a Python function; `_native.c` says the same in C, and a test holds the two to
-one result. It decides nothing. Hooks are registered with Unicorn's library directly: a call
-through its Python class for every block costs more than the block.
+`PythonHooks` counts, compares deadlines, keeps the generic timer's registers, enters the exceptions
+that nobody wants to hear of, notices an interrupt that is no longer masked, and turns an HVC, an
+SMC or an access to a system register that is not modelled here into one call of a Python
+function; `_hooks.c` says the same in C, and a test holds the two to one result. Hooks are
+registered with Unicorn's library directly: a call through its Python class for every block costs
+more than the block.
 """
 
 from __future__ import annotations
@@ -11,30 +13,34 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from emu import arch
+from emu import arch, timers
+from emu.arch import SysReg
 from emu.cpu import (
     BLOCK_CALLBACK,
     HOOK_BLOCK,
     HOOK_INSN,
     HOOK_INTR,
     INS_MRS,
+    INS_MSR,
     INTR_CALLBACK,
     MRS_CALLBACK,
     Context,
+    CpReg,
     Cpu,
 )
+from emu.el1 import take_exception
 from emu.smccc import Conduit
+from emu.taken import ExceptionLog
+from emu.timers import NEVER, Timers
 
 INTR_UNDEFINED, INTR_SVC, INTR_PREFETCH_ABORT, INTR_DATA_ABORT = 1, 2, 3, 4
 INTR_BRK, INTR_HVC, INTR_SMC = 7, 11, 13
 """Exception numbers in an INTR hook (unicorn 2.1.4 qemu/target/arm/cpu.h: EXCP_*)."""
-CRN_TIMER, OP2_CNTPCT, OP2_CNTVCT = arch.CNTVCT_EL0.crn, arch.CNTPCT_EL0.op2, arch.CNTVCT_EL0.op2
-TIMERS, OP2_TVAL, OP2_CVAL = (2, 3), 0, 2
-"""CNTPCT_EL0 and CNTVCT_EL0; CRm of CNTP_* and CNTV_*, which are not modelled: a timer keeps
-nothing, compares with zero, and is not answered from the host's clock as Unicorn would."""
-NEVER = (1 << 64) - 1
+CRN_IDENTIFICATION, CRN_PRIORITY, CRN_MONITOR, CRN_GIC = 0, 4, 9, 12
+CRM_PRIORITY, CRM_EVENTS = 6, 8
+"""System registers: ID_AA64*, ICC_PMR_EL1, PM*, ICC_*; and PMEV*, behind the timers' of CRn 14."""
 ARGUMENTS, REPLIES = 8, 18
 """x0–x7 are read for a call; a reply writes at most x0–x17 (DEN0028)."""
 
@@ -50,18 +56,59 @@ def check_reply(reply: object) -> None:
             raise OverflowError(f"a register holds 64 bits, not {value:#x}")
 
 
+class Access(NamedTuple):
+    """An MRS or MSR that Unicorn may not know: Unicorn's number of the register it names in Xt."""
+
+    pc: int
+    reg: SysReg
+    is_write: bool
+    number: int
+    value: int
+
+
+SystemRegister = Callable[[SysReg, bool, int], int | None]
+"""Reads a register, or writes it and gives anything; None where there is no such register."""
+
+
+def is_monitor(reg: SysReg) -> bool:
+    """The performance monitor's registers, which Unicorn has and answers wrongly."""
+    return reg.crn == CRN_MONITOR or reg.crn == timers.CRN and reg.crm >= CRM_EVENTS
+
+
+def is_gic(reg: SysReg) -> bool:
+    """The interrupt controller's CPU interface, which Unicorn has not got: ICC_*."""
+    return reg.crn == CRN_GIC and reg.crm >= 8 or (
+        reg.crn == CRN_PRIORITY and reg.crm == CRM_PRIORITY
+    )
+
+
 class PythonHooks:
-    """The hooks without a compiler."""
+    """The hooks without a compiler.
+
+    `interrupts` has PSTATE.I and PSTATE.F of interrupts that are pending: no block starts where
+    one of them is clear. `exact` is the cycle of the access a system register's handler is asked
+    about. `watched` is for the native half: here every exception goes to the handler.
+    """
 
     def __init__(
-        self, cpu: Cpu, context: Context, syndrome_offset: int, cycles_per_tick: int
+        self,
+        cpu: Cpu,
+        context: Context,
+        offsets: tuple[int, int],
+        log: ExceptionLog,
+        *,
+        has_pan: bool,
     ) -> None:
-        self.instructions = self.cycles = 0
-        self.deadline = NEVER
-        self.asked = self.late = False
+        self.instructions = self.cycles = self.exact = 0
+        self.deadline = self._expiry = NEVER
+        self.interrupts = 0
+        self.asked = self.late = self.watched = False
         self._cpu, self._lib, self._context = cpu, cpu.lib, context
-        self._syndrome = ctypes.c_uint32.from_address(context.address + syndrome_offset)
-        self._tick = cycles_per_tick
+        self._syndrome = ctypes.c_uint32.from_address(context.address + offsets[0])
+        self._has_pan = has_pan
+        self._timers: Timers | None = None
+        self._identification: dict[tuple[int, int], int] = {}
+        self._access: Access | None = None
         self._block_start = self._block_size = 0
         self._failure: BaseException | None = None
         # The callbacks find the hooks through this cell, filled only while start() runs, so
@@ -79,23 +126,37 @@ class PythonHooks:
 
         def on_interrupt(_uc: int, intno: int, _user: int) -> None:
             try:
-                running[0]._on_interrupt(intno, running[1], running[2])
+                running[0]._on_interrupt(intno, *running[1:])
             except BaseException as failure:
                 running[0]._fail(failure)
 
-        def on_mrs(_uc: int, destination: int, reg: Any, _user: int) -> int:
-            return int(running[0]._on_mrs(destination, *reg[0:5]))
+        def on_access(is_write: bool) -> Any:
+            def on(_uc: int, number: int, cell: Any, _user: int) -> int:
+                try:
+                    return int(running[0]._on_access(cell[0], is_write, number, running[3]))
+                except BaseException as failure:
+                    running[0]._fail(failure)
+                    return 0
+
+            return MRS_CALLBACK(on)
 
         cpu.hook(HOOK_BLOCK, BLOCK_CALLBACK(on_block))
         cpu.hook(HOOK_INTR, INTR_CALLBACK(on_interrupt))
-        cpu.hook(HOOK_INSN, MRS_CALLBACK(on_mrs), ctypes.c_int(INS_MRS))
+        cpu.hook(HOOK_INSN, on_access(False), ctypes.c_int(INS_MRS))
+        cpu.hook(HOOK_INSN, on_access(True), ctypes.c_int(INS_MSR))
 
     def start(
-        self, pc: int, until: int, hypercall: Callable[..., Any], exception: Callable[[int], Any]
+        self,
+        pc: int,
+        until: int,
+        hypercall: Callable[..., Any],
+        exception: Callable[[int], Any],
+        system_register: SystemRegister,
     ) -> int:
         """Run guest code until Unicorn stops; returns its uc_err."""
         self.asked = self.late = False
-        self._running[:] = self, hypercall, exception
+        self._access = None
+        self._running[:] = self, hypercall, exception, system_register
         previous = sys.unraisablehook
 
         def keep(unraisable: sys.UnraisableHookArgs) -> None:
@@ -123,6 +184,23 @@ class PythonHooks:
         self.asked = True
         self._cpu.stop()
 
+    def use_timers(self, address: int) -> None:
+        """The running vCPU's `Timers`; 0 for none."""
+        self._timers = Timers.from_address(address) if address else None
+        self._rearm(self.cycles)
+
+    def identify(self, crm: int, op2: int, value: int) -> None:
+        """What MRS of the register 3, 0, c0, crm, op2 gives."""
+        self._identification[crm, op2] = value
+
+    def take(self, kind: int, syndrome: tuple[int, ...], return_address: int) -> int:
+        """Enter EL1: `syndrome` is (), (ESR,) or (ESR, FAR); returns the vector's address."""
+        return take_exception(
+            self._cpu, kind, syndrome, return_address, has_pan=self._has_pan
+        )
+
+    # -- time -------------------------------------------------------------------------------
+
     def refund(self, pc: int) -> None:
         """Take back the part of the current block that starts at pc."""
         unexecuted = self.cycles - self._cycles_at(pc)
@@ -137,7 +215,10 @@ class PythonHooks:
         return self.cycles - (self._block_size - inside) // arch.INSN_SIZE
 
     def _on_block(self, address: int, size: int) -> None:
-        if self.cycles >= self.deadline:
+        if (
+            self.cycles >= self.deadline or self.cycles >= self._expiry
+            or self.interrupts and self.interrupts & ~self._cpu.get("PSTATE")
+        ):
             self.late = True
             self._cpu.stop()
             return
@@ -145,33 +226,104 @@ class PythonHooks:
         self.instructions += size // arch.INSN_SIZE
         self.cycles += size // arch.INSN_SIZE
 
-    def _on_mrs(
-        self, destination: int, crn: int, crm: int, op0: int, op1: int, op2: int
+    def _rearm(self, cycles: int) -> None:
+        self._expiry = self._timers.expiry(cycles) if self._timers else NEVER
+
+    # -- system registers -------------------------------------------------------------------
+
+    def _on_access(
+        self, cell: CpReg, is_write: bool, number: int, system_register: SystemRegister
     ) -> bool:
-        if crn != CRN_TIMER or op0 != 3 or op1 != 3:
+        """One MRS or MSR; True when it is done."""
+        self._access = None
+        if self._failure is not None:
             return False
-        value = self._cycles_at(self._cpu.get("PC")) // self._tick
-        if crm in TIMERS and op2 == OP2_TVAL:
-            value = -value & 0xFFFF_FFFF
-        elif crm in TIMERS and op2 == OP2_CVAL:
-            value = 0
-        elif crm or op2 not in (OP2_CNTPCT, OP2_CNTVCT):
+        reg = SysReg(cell.op0, cell.op1, cell.crn, cell.crm, cell.op2)
+        if reg.crn == timers.CRN and reg.crm < CRM_EVENTS:
+            return self._on_timer(reg, is_write, number, cell.value)
+        if reg.crn == CRN_IDENTIFICATION and not is_write:
+            return self._on_identification(reg, number)
+        if reg.op0 != 3 or not (is_monitor(reg) or is_gic(reg)):
             return False
-        self._cpu.write_destination(destination, value)
+        access = Access(self._cpu.get("PC"), reg, is_write, number, cell.value)
+        if is_monitor(reg):
+            return self._ask(access, system_register)
+        # Unicorn would skip what it does not know for ever: it is answered when it reports it.
+        self._access = access
+        return False
+
+    def _on_timer(self, reg: SysReg, is_write: bool, number: int, value: int) -> bool:
+        if reg.op0 != 3 or reg.op1 != 3 or self._timers is None or not self._may_use(reg):
+            return False
+        cycles = self._cycles_at(self._cpu.get("PC"))
+        if is_write:
+            done = self._timers.write(reg, value, cycles)
+            self._rearm(cycles)
+            return done
+        answer = self._timers.read(reg, cycles)
+        if answer is not None:
+            self._cpu.write_destination(number, answer)
+        return answer is not None
+
+    def _may_use(self, reg: SysReg) -> bool:
+        """Whether CNTKCTL_EL1 lets EL0 use it: otherwise Unicorn gives the trap."""
+        if arch.current_el(self._cpu.get("PSTATE")):
+            return True
+        enabled = self._cpu.get("CNTKCTL_EL1")
+        if reg.crm == timers.CRM_COUNTER:
+            timer = timers.OP2_COUNTERS.get(reg.op2)
+            return timer is not None and bool(enabled & timers.COUNTER_ENABLE[timer])
+        timer = timers.CRM_TIMERS.get(reg.crm)
+        return timer is not None and bool(enabled & timers.TIMER_ENABLE[timer])
+
+    def _on_identification(self, reg: SysReg, number: int) -> bool:
+        value = self._identification.get((reg.crm, reg.op2))
+        if reg.op0 != 3 or reg.op1 or value is None:
+            return False
+        if not arch.current_el(self._cpu.get("PSTATE")):
+            return False
+        self._cpu.write_destination(number, value)
         return True
+
+    def _ask(self, access: Access, system_register: SystemRegister) -> bool:
+        self.exact = self._cycles_at(access.pc)
+        answer = system_register(
+            access.reg, access.is_write, access.value if access.is_write else 0
+        )
+        if answer is not None and not access.is_write:
+            self._cpu.write_destination(access.number, answer)
+        return answer is not None
+
+    def _on_undefined(self, system_register: SystemRegister) -> bool:
+        """An instruction that is UNDEFINED to Unicorn: whether it was an access, now answered."""
+        access, self._access = self._access, None
+        pc = self._cpu.get("PC")
+        if access is None or access.pc != pc or not arch.current_el(self._cpu.get("PSTATE")):
+            return False
+        if not self._ask(access, system_register):
+            return False
+        self._cpu.set("PC", pc + arch.INSN_SIZE)
+        self.refund(pc + arch.INSN_SIZE)
+        return True
+
+    # -- traps ------------------------------------------------------------------------------
 
     def _fail(self, failure: BaseException) -> None:
         self._failure = self._failure or failure
         self.stop()
 
     def _on_interrupt(
-        self, intno: int, hypercall: Callable[..., Any], exception: Callable[[int], Any]
+        self,
+        intno: int,
+        hypercall: Callable[..., Any],
+        exception: Callable[[int], Any],
+        system_register: SystemRegister,
     ) -> None:
         if self._failure is not None:  # Unicorn is still unwinding: nothing more is answered
             return
         if intno in (INTR_HVC, INTR_SMC):
             self._on_hypercall(intno, hypercall)
-        else:
+        elif intno != INTR_UNDEFINED or not self._on_undefined(system_register):
             exception(intno)
 
     def _on_hypercall(self, intno: int, hypercall: Callable[..., Any]) -> None:
@@ -184,3 +336,7 @@ class PythonHooks:
         else:
             check_reply(reply)
             self._cpu.write_x(reply)
+
+
+NAMED = ("PC", "PSTATE", "SP", "SP_EL0", "SP_EL1", "ELR_EL1", "ESR_EL1", "FAR_EL1", "VBAR_EL1")
+"""What `_hooks.c` takes an exception with, in the order of its `Numbers`."""

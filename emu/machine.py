@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from emu.arch import mpidr
 from emu.bus import STOLEN_TIME, STOLEN_TIME_RECORD
 from emu.clock import Clock
 from emu.entropy import Splitmix
 from emu.service import MpState
+from emu.timers import NEVER, Timers
 
 
 @dataclass(slots=True)
@@ -25,14 +26,6 @@ class Start:
     x0: int
 
 
-class Taken(NamedTuple):
-    """An exception that was entered."""
-
-    pc: int
-    esr: int
-    far: int | None
-
-
 @dataclass(slots=True)
 class Vcpu:
     """One vCPU. `context` is the engine's; `start` is set while a reset is due.
@@ -40,7 +33,8 @@ class Vcpu:
     `stolen` counts the cycles it could have run while another vCPU did, as KVM's run_delay
     does. `stolen_base` is where its record lies, outside guest RAM, None without PV time, and
     `stolen_start` what the record counts from. `ready_since` is when it last became ready, None
-    while it runs or sleeps. `admitted`: a CPU_ON of it is granted (vCPU hot-add).
+    while it runs or sleeps. `admitted`: a CPU_ON of it is granted (vCPU hot-add). `lines` are
+    the timers whose interrupt lines are high, and `alarm` when the next goes (board.py).
     """
 
     index: int
@@ -54,6 +48,9 @@ class Vcpu:
     stolen_base: int | None = None
     ready_since: int | None = None
     admitted: bool = True
+    timers: Timers = field(default_factory=Timers, repr=False)
+    lines: int = 0
+    alarm: int = NEVER
 
     @property
     def ready(self) -> bool:

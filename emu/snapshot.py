@@ -24,17 +24,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from emu import exits, savefile
+from emu.board import DEVICES, Board
 from emu.boot import load_image
 from emu.clock import Clock
 from emu.console import Console, ConsoleState
 from emu.cpu import CORES, STATE, VECTORS
-from emu.devices.pl011 import Pl011
 from emu.el2 import El2
 from emu.engine import MONITOR, Engine
 from emu.errors import EmuError, SnapshotError
 from emu.exits import Exit
 from emu.image import Image, ImageKind, Ram, image_digest
-from emu.machine import Machine, Start, Taken, Vcpu
+from emu.machine import Machine, Start, Vcpu
 from emu.pages import PAGE, Packing, PagesError, check_runs, unpack
 from emu.policy import FilterRange, FwReg, Policy
 from emu.profile import Profile, profile_of
@@ -44,6 +44,7 @@ from emu.service import MpState
 from emu.smccc import Call, Ret
 from emu.state import U32, U128, Count, StateError, from_state, to_state
 from emu.symbols import Symbols
+from emu.taken import Taken
 
 MIB = 1 << 20
 MAX_MEMORIES, MAX_MEMORY = 64, 65 << 30
@@ -143,8 +144,7 @@ class _State:
     takes_mmio: bool
     calls: Count
     last_call: Call | None
-    exceptions: tuple[Taken | None, Taken | None]
-    storm: tuple[tuple[int, int | None, int] | None, int]
+    exceptions: tuple[Taken | None, Taken | None, Count]
     exit: _ExitState | None
     forwarded: Call | None
     console: ConsoleState
@@ -164,7 +164,8 @@ class Saved(Protocol):
     clock: Clock
     machine: Machine
     el2: El2
-    devices: dict[str, Pl011]
+    board: Board
+    devices: dict[str, Any]
     takes_mmio: bool
     _vcpu: Vcpu
     _slice_end: int
@@ -172,10 +173,6 @@ class Saved(Protocol):
     _forwarded: tuple[Call, Route] | None
     _calls: int
     _last_call: Call | None
-    _last_exception: Taken | None
-    _earlier_exception: Taken | None
-
-    def map_pl011(self) -> None: ...
 
 
 _Vm = TypeVar("_Vm", bound=Saved)
@@ -252,8 +249,7 @@ def _capture(vm: Saved) -> dict[str, Any]:
         takes_mmio=vm.takes_mmio,
         calls=vm._calls,
         last_call=vm._last_call,
-        exceptions=(vm._last_exception, vm._earlier_exception),
-        storm=vm.engine.storm.state,
+        exceptions=vm.engine.exceptions.state,
         exit=_capture_exit(vm._exit),
         forwarded=forwarded,
         console=vm.console.state(),
@@ -379,11 +375,10 @@ def _restore(vm: Saved, state: _State, file: SaveFile) -> None:
     vm.image = _restore_image(state.image, vm.ram)
     vm.clock.epoch_ns = state.epoch_ns
     vm.engine.hooks.cycles, vm.engine.hooks.instructions = state.cycles, state.instructions
-    vm.engine.storm.state = state.storm
+    vm.engine.exceptions.state = state.exceptions
     vm.machine.entropy.state, vm.machine.changed = state.entropy, state.changed
     vm._slice_end, vm.takes_mmio = state.slice_end, state.takes_mmio
     vm._calls, vm._last_call = state.calls, state.last_call
-    vm._last_exception, vm._earlier_exception = state.exceptions
     vm._exit = _restore_exit(state)
     if state.forwarded is not None:
         call = state.forwarded
@@ -423,9 +418,9 @@ def _restore_parts(vm: Saved, state: _State) -> None:
             f"it was saved with services {', '.join(state.own_services) or 'none'} of one's own, "
             f"and is loaded with {', '.join(own) or 'none'}: give the same services=")
     vm.console.restore(state.console)
-    _demand(state.devices.keys() <= {"pl011"}, "it has a device that does not exist")
-    if state.devices:
-        vm.map_pl011()
+    _demand(state.devices.keys() <= {*DEVICES}, "it has a device that does not exist")
+    for name in state.devices:
+        vm.board.make(name)
     for name, device in vm.devices.items():
         device.state = from_state(type(device.state), state.devices[name], f"devices.{name}")
     stateful = {name: s for name, s in vm.el2.services.items() if s.state is not None}

@@ -12,22 +12,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 from emu import exits
-from emu.arch import INSN_SIZE
+from emu.arch import INSN_SIZE, PSTATE_F, VECTOR_FIQ, VECTOR_IRQ, SysReg
 from emu.boot import Parts, load_image
-from emu.bus import PL011, STOLEN_TIME, absent_device
+from emu.board import Board
+from emu.bus import STOLEN_TIME, absent_device
 from emu.clock import Clock
 from emu.console import Console
 from emu.cpu import DEFAULT_CORE
-from emu.devices.pl011 import Pl011
 from emu.el2 import El2
 from emu.engine import Access, Engine, Stop
 from emu.errors import BootError, SnapshotError
 from emu.exits import Exit, Fault, Mmio
-from emu.hooks import NEVER
 from emu.image import Image, ImageKind, Ram
 from emu.instrument import CallRecord, ExceptionRecord, Instrument
 from emu.loader import Extras, place
-from emu.machine import Machine, Start, Taken, Vcpu
+from emu.machine import Machine, Start, Vcpu
 from emu.policy import Action, Policy
 from emu.profile import DEFAULT_PROFILE, Profile, load_profile
 from emu.routing import Route
@@ -35,6 +34,8 @@ from emu.semihosting import Semihosting
 from emu.service import Answer, MpState, Service
 from emu.smccc import MASK32, MASK64, UNDEF, Call, Conduit, Ret, Undef
 from emu.symbols import Symbols
+from emu.taken import Taken
+from emu.timers import NEVER
 
 if TYPE_CHECKING:  # function.py itself is imported by who calls one: most runs do not
     from emu.blocks import Block
@@ -117,7 +118,8 @@ class Vm:
         self.machine = Machine(cpus, self.clock, seed, stolen_time=has_stolen_time)
         self.el2 = El2(self.profile, self.machine, services)
         self.semihosting_host = Semihosting(self.engine, self.console, self.clock)
-        self.devices: dict[str, Pl011] = {}
+        self.board = Board(self.engine, self.machine, self.console)
+        self.devices = self.board.devices
         self._vcpu = self.machine.vcpus[0] if cpus else Vcpu(-1, 0)
         self._only: Vcpu | None = None
         self._slice_end = 0
@@ -125,8 +127,6 @@ class Vm:
         self._forwarded: tuple[Call, Route] | None = None
         self._calls = 0
         self._last_call: Call | None = None
-        self._last_exception: Taken | None = None
-        self._earlier_exception: Taken | None = None
         self.interposer: Callable[[Call, Callable[[Call], Answer]], Answer] | None = None
         """Stands between the guest and EL2: given a call and who would answer it (faults.py)."""
         self._bench: Bench | None = None
@@ -160,12 +160,7 @@ class Vm:
         self.engine.map_ram(self.ram.base, self.ram.size)
         if "pvtime" in self.profile.services:
             self.engine.map_ram(STOLEN_TIME.base, STOLEN_TIME.size)
-        self.map_pl011()
-
-    def map_pl011(self) -> None:
-        """Put the UART where it belongs."""
-        self.devices["pl011"] = Pl011(self.console)
-        self.engine.map_device(PL011.base, PL011.size, self.devices["pl011"])
+        self.board.make("pl011")
 
     def _place_stubs(self, stubs: Mapping[str, Stub]) -> None:
         from emu.function import place_stubs
@@ -318,6 +313,8 @@ class Vm:
 
     def _run_slice(self, deadline: int) -> Exit | None:
         """One vCPU's turn, or what is left of it."""
+        self.board.advance()
+        self.board.wake()
         now = self.clock.cycles
         current = self._vcpu
         turn_is_over = (
@@ -326,16 +323,37 @@ class Vm:
         )
         vcpu = self._next_ready(current) if turn_is_over else current
         if vcpu is None:
-            return exits.Wfi(vcpu=current.index)
+            return self._idle(deadline)
         if now >= deadline:
             return exits.Deadline(vcpu=vcpu.index)
         if turn_is_over:
             self._enter(vcpu)
         alone = self._next_ready(vcpu) is vcpu
-        stop = self.engine.run(deadline if alone else min(deadline, self._slice_end), self)
+        self._interrupt(vcpu)
+        until = min(deadline, self.board.next_event())
+        stop = self.engine.run(until if alone else min(until, self._slice_end), self)
         if alone:
             self._renew_slice()
         return self._after(stop, vcpu)
+
+    def _idle(self, deadline: int) -> Exit | None:
+        """Nobody can run: time passes until something is due."""
+        current, due = self._vcpu, self.board.next_event()
+        if due == NEVER:
+            return exits.Wfi(vcpu=current.index)
+        self.clock.jump(max(min(due, deadline) - self.clock.cycles, 0))
+        return None if due < deadline else exits.Deadline(vcpu=current.index)
+
+    def _interrupt(self, vcpu: Vcpu) -> None:
+        """Let the vCPU that is about to run take an interrupt, or watch for it to unmask it."""
+        pending = self.board.pending(vcpu)
+        if pending:
+            self.board.sync(vcpu)  # the line may be low again by now
+            pending = self.board.pending(vcpu)
+        unmasked = pending & ~self.engine.get("PSTATE") if pending else 0
+        if unmasked:
+            self.engine.take_interrupt(VECTOR_FIQ if unmasked & PSTATE_F else VECTOR_IRQ)
+        self.engine.hooks.interrupts = pending
 
     def _next_ready(self, after: Vcpu) -> Vcpu | None:
         """Who runs next: the one the caller wants, or the next in turn."""
@@ -371,6 +389,7 @@ class Vm:
         if leaving is not vcpu:
             leaving.context = leaving.context or self.engine.new_context()
             self.engine.save(leaving.context)
+            self.board.leave(leaving)
             leaving.ready_since = now if leaving.ready else None
         if vcpu.ready_since is not None:
             vcpu.stolen += now - vcpu.ready_since
@@ -380,6 +399,8 @@ class Vm:
         else:
             self.engine.restore(vcpu.context)
         self._vcpu = vcpu
+        self.board.current = vcpu.index
+        self.engine.use_timers(vcpu.timers)
 
     def _reset(self, vcpu: Vcpu, start: Start) -> None:
         """The state of abi/B §B4: EL1h, MMU off, DAIF masked, x0 given and the rest zero."""
@@ -387,6 +408,7 @@ class Vm:
         self.engine.set("VMPIDR_EL2", vcpu.mpidr)
         self.engine.set("X0", start.x0)
         self.engine.set("PC", start.entry)
+        vcpu.timers.ctl[:] = 0, 0  # linux v6.17 arch/arm64/kvm/arch_timer.c:kvm_timer_vcpu_reset
 
     def _publish_stolen_time(self, vcpu: Vcpu) -> None:
         record = self.machine.stolen_time_bytes(vcpu)
@@ -488,20 +510,30 @@ class Vm:
 
         return serve_trap(self, pc)
 
-    def took_exception(self, esr: int, far: int | None, pc: int, vector: int) -> None:
-        """Remember the last exception for a fault's report, and tell those who watch."""
-        taken = Taken(pc, esr, far)
-        if taken != self._last_exception:
-            self._earlier_exception, self._last_exception = self._last_exception, taken
-        if self.instruments:
-            record = ExceptionRecord(
-                self.clock.cycles, self.engine.instructions, self._vcpu.index, pc, vector, esr, far
-            )
-            for instrument in self.instruments:
-                instrument.on_exception(record)
+    @property
+    def watches_exceptions(self) -> bool:
+        """Whether an instrument wants to hear of them: it costs each of them a call of Python."""
+        return any(type(i).on_exception is not Instrument.on_exception for i in self.instruments)
+
+    def took_exception(self, taken: Taken, vector: int) -> None:
+        """Tell those who watch."""
+        pc, esr, far = taken
+        record = ExceptionRecord(
+            self.clock.cycles, self.engine.instructions, self._vcpu.index, pc, vector, esr, far
+        )
+        for instrument in self.instruments:
+            instrument.on_exception(record)
+
+    def system_register(self, reg: SysReg, is_write: bool, value: int) -> int | None:
+        """A register of the interrupt controller or of the performance monitor."""
+        return self.board.system_register(reg, is_write, value)
+
+    def attach(self, address: int) -> bool:
+        """A device is made when the guest first reaches for it."""
+        return self.board.attach(address)
 
     def absent(self, address: int) -> str | None:
-        """Devices a guest expects and this machine has not got."""
+        """Devices a guest may expect and this machine has not got."""
         return absent_device(address)
 
     def unclaimed(self, access: Access) -> bool:
@@ -517,7 +549,7 @@ class Vm:
         return self.takes_mmio
 
     def _fault(self, reason: str) -> Fault:
-        last, earlier = self._last_exception, self._earlier_exception
+        last, earlier = self.engine.exceptions.last, self.engine.exceptions.earlier
         pc = self.engine.get("PC")
         return Fault(
             vcpu=self._vcpu.index,

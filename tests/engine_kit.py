@@ -13,7 +13,7 @@ import pytest
 
 from emu import arch
 from emu.engine import Engine, Stop, native_available
-from emu.hooks import NEVER
+from emu.timers import NEVER
 
 NATIVE = pytest.param(
     True,
@@ -174,8 +174,16 @@ class Recorder:
     def trap(self, pc: int) -> bool:
         return False
 
-    def took_exception(self, esr: int, far: int | None, pc: int, vector: int) -> None:
-        self.exceptions.append((esr, far, pc, vector))
+    watches_exceptions = True
+
+    def took_exception(self, taken: Any, vector: int) -> None:
+        self.exceptions.append((taken.esr, taken.far, taken.pc, vector))
+
+    def system_register(self, reg: Any, is_write: bool, value: int) -> int | None:
+        return None
+
+    def attach(self, address: int) -> bool:
+        return False
 
     def absent(self, address: int) -> str | None:
         return self.name
@@ -208,6 +216,19 @@ def turn_mmu_on(engine: Engine) -> None:
     engine.set("TTBR0_EL1", TABLES)
     engine.set("TCR_EL1", arch.TCR_EL1_48_BITS)
     engine.set("SCTLR_EL1", engine.get("SCTLR_EL1") | arch.SCTLR_M)
+
+
+def at_level(engine: Engine, pstate: int, *, words: list[int], mmu: bool = False) -> int:
+    """Bring the vCPU to an exception level with `words` before it; returns their address."""
+    engine.write(CODE, code(*words))
+    address = CODE
+    if mmu:
+        turn_mmu_on(engine)
+        address = EL0_ALIAS if pstate == EL0T else CODE
+    engine.set("PSTATE", pstate)
+    engine.set("SPSR_EL1", 0)  # any system register: rebuilds the cached flags
+    engine.set("PC", address)
+    return address
 
 
 def go(engine: Engine, traps: Recorder | None = None, until: int = NEVER) -> Stop:

@@ -76,7 +76,7 @@ def test_a_core_has_the_part_number_of_its_reference_manual(core, part):
     """MIDR_EL1.PartNum; `max` is QEMU's own, variant and part both its choice (qemu v5.0)."""
     midr = arch.SysReg(3, 0, 0, 0, 0)
     one = cpu.Cpu(core)
-    cell = cpu._CpReg(midr.crn, midr.crm, midr.op0, midr.op1, midr.op2, 0)
+    cell = cpu.CpReg(midr.crn, midr.crm, midr.op0, midr.op1, midr.op2, 0)
     one.lib.uc_reg_read(one.handle, cpu.REG_CP_REG, ctypes.byref(cell))
     assert cell.value >> 4 & 0xFFF == part
 

@@ -1,10 +1,18 @@
-"""Exception entry, register by register, and the exception that repeats for ever."""
+"""Exception entry, register by register."""
 
 from __future__ import annotations
 
 import pytest
 
-from emu.el1 import StormWatch, take_exception
+from emu.arch import (
+    PSTATE_PAN,
+    SCTLR_SPAN,
+    VECTOR_FIQ,
+    VECTOR_IRQ,
+    VECTOR_SERROR,
+    VECTOR_SYNC,
+)
+from emu.el1 import take_exception
 from kit import FakeRegisters
 
 VBAR = 0x4008_0800
@@ -21,7 +29,7 @@ ESR = 0x5600_0001
 )
 def test_entry(pstate, vector, bank):
     registers = FakeRegisters(PSTATE=pstate, SP=0x1111, SP_EL1=0x2222, VBAR_EL1=VBAR, FAR_EL1=9)
-    assert take_exception(registers, ESR, None, 0x4000_0004) == VBAR + vector
+    assert take_exception(registers, VECTOR_SYNC, (ESR,), 0x4000_0004) == VBAR + vector
     assert registers[bank] == 0x1111
     assert registers["SP"] == registers["SP_EL1"]
     assert registers["SPSR_EL1"] == pstate
@@ -34,7 +42,7 @@ def test_entry(pstate, vector, bank):
 
 def test_unicorn_wants_spsr_after_pstate_and_sp():
     registers = FakeRegisters(PSTATE=0x3C5)
-    take_exception(registers, ESR, 0x1234, 0)
+    take_exception(registers, VECTOR_SYNC, (ESR, 0x1234), 0)
     order = registers.written
     assert order.index("PSTATE") < order.index("SP") < order.index("SPSR_EL1") < order.index("PC")
     assert registers["FAR_EL1"] == 0x1234
@@ -42,19 +50,27 @@ def test_unicorn_wants_spsr_after_pstate_and_sp():
 
 def test_vector_address_wraps():
     registers = FakeRegisters(PSTATE=0x0, VBAR_EL1=0xFFFF_FFFF_FFFF_FE00)
-    assert take_exception(registers, ESR, None, 0) == 0x200
+    assert take_exception(registers, VECTOR_SYNC, (ESR,), 0) == 0x200
 
 
-def test_storm_is_the_same_exception_without_progress():
-    watch = StormWatch()
-    hits = [watch.repeats(ESR, None, 8, 8) for _ in range(StormWatch.LIMIT + 1)]
-    assert hits == [False] * StormWatch.LIMIT + [True]
+@pytest.mark.parametrize(("kind", "offset"), [
+    (VECTOR_SYNC, 0), (VECTOR_IRQ, 0x80), (VECTOR_FIQ, 0x100), (VECTOR_SERROR, 0x180),
+])  # fmt: skip
+def test_kinds_follow_each_other(kind, offset):
+    registers = FakeRegisters(PSTATE=0x0, VBAR_EL1=VBAR, ESR_EL1=7)
+    assert take_exception(registers, kind, (), 0) == VBAR + 0x400 + offset
+    assert registers["ESR_EL1"] == 7, "an interrupt has no syndrome"
 
 
-@pytest.mark.parametrize("other", [(ESR + 1, None, 8, 8), (ESR, 1, 8, 8), (ESR, None, 8, 12)])
-def test_anything_else_starts_the_count_again(other):
-    watch = StormWatch()
-    for _ in range(StormWatch.LIMIT):
-        watch.repeats(ESR, None, 8, 8)
-    assert not watch.repeats(*other)
-    assert not watch.repeats(ESR, None, 8, 8)
+@pytest.mark.parametrize(("span", "before", "after"), [
+    (0, 0, PSTATE_PAN), (0, PSTATE_PAN, PSTATE_PAN),
+    (SCTLR_SPAN, 0, 0), (SCTLR_SPAN, PSTATE_PAN, PSTATE_PAN),
+])  # fmt: skip
+def test_span_decides_about_pan(span, before, after):
+    """DDI 0487, SCTLR_EL1.SPAN: "Set Privileged Access Never"."""
+    registers = FakeRegisters(PSTATE=before, SCTLR_EL1=span)
+    take_exception(registers, VECTOR_SYNC, (ESR,), 0, has_pan=True)
+    assert registers["PSTATE"] == 0x3C5 | after
+    registers = FakeRegisters(PSTATE=before, SCTLR_EL1=span)
+    take_exception(registers, VECTOR_SYNC, (ESR,), 0)
+    assert registers["PSTATE"] == 0x3C5, "a core of Armv8.0 has no PAN"

@@ -10,7 +10,7 @@ from emu import arch
 from emu import engine as engine_module
 from emu.engine import Engine, Stop
 from emu.errors import EngineError
-from emu.hooks import NEVER
+from emu.timers import NEVER
 from emu.smccc import Conduit
 from engine_kit import (
     CODE,
@@ -36,6 +36,7 @@ from engine_kit import (
     WFI,
     Recorder,
     add,
+    at_level,
     b,
     br,
     brk,
@@ -72,19 +73,6 @@ def fill_registers(engine: Engine) -> None:
     for n in range(31):
         engine.set(f"X{n}", 0x1111_0000_0000_0000 + n)
     engine.set("SP", DATA)
-
-
-def at_level(engine: Engine, pstate: int, *, mmu: bool, words: list[int]) -> int:
-    """Bring the vCPU to an exception level with `words` before it; returns their address."""
-    engine.write(CODE, code(*words))
-    address = CODE
-    if mmu:
-        turn_mmu_on(engine)
-        address = EL0_ALIAS if pstate == EL0T else CODE
-    engine.set("PSTATE", pstate)
-    engine.set("SPSR_EL1", 0)  # any system register: rebuilds the cached flags
-    engine.set("PC", address)
-    return address
 
 
 # -- HVC and SMC: unicorn.md §1 ------------------------------------------------------------------
@@ -245,9 +233,9 @@ def test_eret_returns_to_where_it_was(native, pstate):
     traps = Recorder()
     base = EL0_ALIAS if pstate == EL0T else CODE
 
-    def once(esr, far, pc, vector):
-        traps.exceptions.append((esr, far, pc, vector))
-        if esr == UNKNOWN:
+    def once(taken, vector):
+        traps.exceptions.append((taken.esr, taken.far, taken.pc, vector))
+        if taken.esr == UNKNOWN:
             traps.state = engine.get("SPSR_EL1")
             engine.stop()
 

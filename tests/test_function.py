@@ -15,7 +15,7 @@ from emu import Block, Instrument, Returned, Vm, arch, exits
 from emu.engine import MONITOR
 from emu.errors import EmuError
 from emu.exits import EventKind
-from emu.hooks import NEVER
+from emu.timers import NEVER
 from emu.service import MpState
 from emu.smccc import UNDEF, Ret
 from engine_kit import HALVES, Recorder, brk, code, go, halves, machine

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from emu import arch
 from emu.cpu import BLOCK_CALLBACK
 from emu.engine import UNTIL, Engine, Stop
-from emu.hooks import NEVER, check_reply
+from emu.hooks import check_reply
+from emu.timers import NEVER
 from emu.vm import Vm
 from engine_kit import (
     CNTFRQ,
@@ -287,18 +288,6 @@ def test_counter_follows_the_cycles(native):
     engine.cycles = 16 * 0x1_2345_6789
     go(engine)
     assert engine.get("X0") == 0x1_2345_6789
-
-
-@halves
-@pytest.mark.parametrize("crm", [2, 3], ids=["cntp", "cntv"])
-def test_timers_keep_nothing_and_never_tell_the_hosts_time(native, crm):
-    tval, ctl, cval = ((3, 3, 14, crm, op2) for op2 in range(3))
-    words = [mrs(0, tval), *[msr(register, 9) for register in (tval, ctl, cval)],
-             mrs(1, tval), mrs(2, ctl), mrs(3, cval)]
-    engine = machine(native, *[NOP] * 160, *words, WFI)
-    engine.set("X9", 0x1234)
-    go(engine)
-    assert engine.arguments(4) == (0xFFFF_FFF6, 0xFFFF_FFF6, 0, 0)
 
 
 @halves

@@ -170,7 +170,7 @@ def tight_seconds(hook: bool) -> float:
 
     from emu.doctor import Listener
     from emu.engine import Engine
-    from emu.hooks import NEVER
+    from emu.timers import NEVER
 
     code = struct.pack(f"<{len(TIGHT_LOOP)}I", *TIGHT_LOOP)
     if hook:
