@@ -16,7 +16,8 @@ LAYERS = [
     "smccc arch errors symbols clock relocations",
     "exits policy console bus el1 devicetree catalogue cpu modes entropy state pages savefile",
     "taken timers interrupts",
-    "endings service schema instrument semihosting image hooks onereg memory mmio",
+    "endings service schema instrument semihosting image hooks onereg memory mmio arbiter",
+    "gic_registers icc",
     "profile elf calibrate _native services devices paper",
     "objects",
     "routing boot engine bundled",
@@ -48,6 +49,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 UNICORN = {"cpu"}
 PURE = {
     *("smccc", "arch", "errors", "clock", "exits", "policy", "service", "schema", "services"),
+    *("interrupts", "arbiter", "gic_registers", "icc"),
     *("el1", "el2", "catalogue", "describe", "bus", "instrument", "semihosting", "devices"),
 }
 """No Unicorn, no files, no host clock, no host entropy: the same calls, the same answers."""
