@@ -10,10 +10,12 @@
 enum { INTR_UNDEFINED = 1, INTR_SVC, INTR_PREFETCH_ABORT, INTR_DATA_ABORT };
 enum { INTR_BRK = 7, INTR_HVC = 11, INTR_SMC = 13 };
 enum { ARGUMENTS = 8, REPLIES = 18, WORD = 4 };
-enum { HOOK_INTR = 1, HOOK_INSN = 2, HOOK_BLOCK = 8, INS_MRS = 1, INS_MSR = 2 };
-enum { REG_CP_REG = 290, STORM_LIMIT = 1000, FUNCTIONS = 8 };
+enum { HOOK_INTR = 1, HOOK_INSN = 2, HOOK_BLOCK = 8, INS_MRS = 1, INS_MSR, INS_SYS };
+enum { PROT_READ = 1, PROT_EXEC = 4, CTL_REMOVE_CODE = 1 << 30 | 2 << 26 | 9 };
+enum { REG_CP_REG = 290, STORM_LIMIT = 1000, FUNCTIONS = 10 };
 enum { PSTATE_SPSEL = 1, PSTATE_EL = 3 << 2, PSTATE_AFTER_EXCEPTION = 0x3c5 };
 enum { PSTATE_PAN = 1 << 22, SCTLR_SPAN = 1 << 23 };
+enum { LINE = 64, PAGE = 4096, LOOP = 4 };
 enum { VECTOR_CURRENT_SPX = 0x200, VECTOR_LOWER = 0x400 };
 /* System registers: CRn, CRm and op2 (arch.py, timers.py). */
 enum { CRN_IDENTIFICATION = 0, CRN_PRIORITY = 4, CRN_MONITOR = 9, CRN_GIC = 12, CRN_TIMER = 14 };
@@ -35,6 +37,8 @@ typedef struct {
     int (*reg_write_batch)(void *, int *, void *const *, int);
     int (*context_save)(void *, void *);
     int (*hook_add)(void *, void *, int, void *, void *, uint64_t, uint64_t, ...);
+    int (*vmem_translate)(void *, uint64_t, int, uint64_t *);
+    int (*ctl)(void *, int, ...);
 } Api;
 
 /* timers.py:Timers. */
@@ -66,7 +70,7 @@ typedef struct {
     uint64_t instructions, cycles, deadline, expiry, exact, block_start;
     uint32_t block_size, cycles_per_tick, interrupts;
     Numbers numbers;
-    char asked, late, failed, watched, has_pan;
+    char asked, late, failed, stale, watched, has_pan;
     Timers *timers;
     ExceptionLog *log;
     uint64_t identification[64], identified; /* by CRm and op2; which of them are ours */
@@ -83,7 +87,8 @@ typedef struct {
     int registers[REPLIES];
     uint64_t values[REPLIES];
     void *places[REPLIES];
-    uintptr_t handles[4];
+    uint64_t cleaned, cleaned_at; /* the line of the last IC IVAU, and when it was */
+    uintptr_t handles[5];
 } Hooks;
 
 static void stop(Hooks *h)
@@ -117,7 +122,7 @@ static void on_block(void *uc, uint64_t address, uint32_t size, void *user)
     Hooks *h = user;
     (void)uc;
     /* Before it is charged: the block runs after a restart. */
-    if (h->cycles >= h->deadline || h->cycles >= h->expiry ||
+    if (h->cycles >= h->deadline || h->cycles >= h->expiry || h->stale ||
         (h->interrupts && h->interrupts & ~get(h, h->numbers.pstate))) {
         h->late = 1;
         h->api.emu_stop(h->uc);
@@ -408,6 +413,50 @@ static uint32_t on_msr(void *uc, int source, const CpReg *reg, void *user)
     return on_access(user, reg, 1, source);
 }
 
+/* -- caches ----------------------------------------------------------------------------------- */
+
+static void without_mmu(Hooks *h, uint64_t address)
+{
+    CpReg sctlr = {.crn = 1, .op0 = 3};
+    uint64_t was = get_system(h, sctlr);
+    sctlr.val = was & ~(uint64_t)1;
+    h->api.reg_write(h->uc, REG_CP_REG, &sctlr);
+    h->api.ctl(h->uc, CTL_REMOVE_CODE, address, address + PAGE);
+    sctlr.val = was;
+    h->api.reg_write(h->uc, REG_CP_REG, &sctlr);
+}
+
+/* IC IVAU: hooks.py:PythonHooks._forget_line has the reasons. */
+static void forget_line(Hooks *h, uint64_t address)
+{
+    uint64_t line = address & ~(uint64_t)(LINE - 1), physical;
+    uint64_t now = cycles_at(h, get(h, h->numbers.pc));
+    int goes_on = line == h->cleaned + LINE && line & (PAGE - 1) && now - h->cleaned_at <= LOOP;
+    h->cleaned = line;
+    h->cleaned_at = now;
+    if (goes_on)
+        return;
+    if (!h->api.vmem_translate(h->uc, line, PROT_EXEC, &physical))
+        h->api.ctl(h->uc, CTL_REMOVE_CODE, line & ~(uint64_t)(PAGE - 1),
+                   (line & ~(uint64_t)(PAGE - 1)) + PAGE);
+    else if (!h->api.vmem_translate(h->uc, line, PROT_READ, &physical))
+        without_mmu(h, physical & ~(uint64_t)(PAGE - 1));
+}
+
+static uint32_t on_sys(void *uc, int source, const CpReg *reg, void *user)
+{
+    Hooks *h = user;
+    (void)uc;
+    (void)source;
+    if (reg->crn == 7 && reg->crm == 5 && reg->op1 == 3 && reg->op2 == 1)
+        forget_line(h, reg->val); /* IC IVAU */
+    else if (reg->crn == 7 && (reg->crm == 1 || reg->crm == 5) && !reg->op1 && !reg->op2)
+        h->stale = 1; /* IC IALLUIS, IC IALLU */
+    else
+        h->cleaned = NEVER;
+    return 0;
+}
+
 /* An instruction that is UNDEFINED to Unicorn: 1 if it was an access that has been answered. */
 static int on_undefined(Hooks *h)
 {
@@ -622,7 +671,8 @@ static int add_hooks(Hooks *h)
     if (api->hook_add(h->uc, &h->handles[0], HOOK_BLOCK, on_block, h, 1, 0) ||
         api->hook_add(h->uc, &h->handles[1], HOOK_INTR, on_interrupt, h, 1, 0) ||
         api->hook_add(h->uc, &h->handles[2], HOOK_INSN, on_mrs, h, 1, 0, INS_MRS) ||
-        api->hook_add(h->uc, &h->handles[3], HOOK_INSN, on_msr, h, 1, 0, INS_MSR)) {
+        api->hook_add(h->uc, &h->handles[3], HOOK_INSN, on_msr, h, 1, 0, INS_MSR) ||
+        api->hook_add(h->uc, &h->handles[4], HOOK_INSN, on_sys, h, 1, 0, INS_SYS)) {
         PyErr_SetString(PyExc_RuntimeError, "Unicorn refused a hook");
         return -1;
     }
@@ -646,9 +696,9 @@ static int hooks_init(PyObject *self, PyObject *args, PyObject *keywords)
         PyErr_SetString(PyExc_TypeError, "Hooks takes no keywords");
         return -1;
     }
-    if (!PyArg_ParseTuple(args, "KKII(KKKKKKKK)O!(iiiiiiiii)I(OO)Kp", &uc, &context, &syndrome,
+    if (!PyArg_ParseTuple(args, "KKII(KKKKKKKKKK)O!(iiiiiiiii)I(OO)Kp", &uc, &context, &syndrome,
                           &fault, &f[0], &f[1], &f[2], &f[3], &f[4], &f[5], &f[6], &f[7],
-                          &PyTuple_Type, &registers, &n->pc, &n->pstate, &n->sp, &n->sp_el0,
+                          &f[8], &f[9], &PyTuple_Type, &registers, &n->pc, &n->pstate, &n->sp, &n->sp_el0,
                           &n->sp_el1, &n->elr, &n->esr, &n->far, &n->vbar, &h->cycles_per_tick,
                           &hvc, &smc, &log, &has_pan))
         return -1;
@@ -670,10 +720,11 @@ static int hooks_init(PyObject *self, PyObject *args, PyObject *keywords)
     h->fault_address = (const uint64_t *)(uintptr_t)(context + fault);
     h->log = (ExceptionLog *)(uintptr_t)log;
     h->has_pan = (char)has_pan;
-    h->expiry = NEVER;
+    h->expiry = h->cleaned = NEVER;
     h->api = (Api){(void *)(uintptr_t)f[0], (void *)(uintptr_t)f[1], (void *)(uintptr_t)f[2],
                    (void *)(uintptr_t)f[3], (void *)(uintptr_t)f[4], (void *)(uintptr_t)f[5],
-                   (void *)(uintptr_t)f[6], (void *)(uintptr_t)f[7]};
+                   (void *)(uintptr_t)f[6], (void *)(uintptr_t)f[7], (void *)(uintptr_t)f[8],
+                   (void *)(uintptr_t)f[9]};
     return add_hooks(h);
 }
 
@@ -697,6 +748,7 @@ static PyMemberDef hooks_members[] = {
      "PSTATE.I and .F of interrupts that are pending: no block starts where one is clear"},
     {"asked", T_BOOL, offsetof(Hooks, asked), READONLY, "a handler stopped the run"},
     {"late", T_BOOL, offsetof(Hooks, late), READONLY, "a deadline or an interrupt stopped it"},
+    {"stale", T_BOOL, offsetof(Hooks, stale), 0, "the guest wants all code translated anew"},
     {"watched", T_BOOL, offsetof(Hooks, watched), 0, "every exception goes to the handler"},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Hooks, weakrefs), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},

@@ -15,13 +15,13 @@ from collections.abc import Callable
 from typing import Any
 
 from emu.arch import PSTATE_F, PSTATE_I, SysReg
-from emu.bus import ABSENT, GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR, PL011, Place
+from emu.bus import GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR, PL011, Place
 from emu.console import Console
 from emu.devices.pl011 import Pl011
 from emu.engine import Engine
 from emu.hooks import is_gic
 from emu.machine import Machine, Vcpu
-from emu.timers import NEVER, PHYSICAL, PPI, VIRTUAL
+from emu.timers import PHYSICAL, PPI, VIRTUAL
 
 UART_INTID = 33
 """SPI 1 (qemu v7.2 hw/arm/virt.c: a15irqmap[VIRT_UART])."""

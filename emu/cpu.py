@@ -24,13 +24,14 @@ from emu import arch
 from emu.errors import EngineError
 
 ARCH_ARM64, MODE_ARM = 2, 0
-PROT_READ, PROT_WRITE, PROT_ALL = 1, 2, 7
+PROT_READ, PROT_WRITE, PROT_EXEC, PROT_ALL = 1, 2, 4, 7
 MEM_WRITE_UNMAPPED, MEM_FETCH_UNMAPPED = 20, 21
 HOOK_INTR, HOOK_INSN, HOOK_BLOCK = 1 << 0, 1 << 1, 1 << 3
 HOOK_CODE, HOOK_MEM_READ = 1 << 2, 1 << 10
 HOOK_MEM_UNMAPPED = 0b111 << 4
-INS_MRS, INS_MSR = 1, 2
+INS_MRS, INS_MSR, INS_SYS = 1, 2, 3
 CTL_WRITE = 1 << 30
+CTL_TB_REMOVE_CACHE = CTL_WRITE | 2 << 26 | 9
 CTL_TB_FLUSH = CTL_WRITE | 10
 CTL_TLB_FLUSH = CTL_WRITE | 11
 CTL_CPU_MODEL = CTL_WRITE | 1 << 26 | 7
@@ -72,6 +73,8 @@ _SYSTEM_REGISTERS = {
     "SCR_EL3": arch.SCR_EL3,
 }
 
+PAGE = 4096
+"""Unicorn's page, whatever granule the guest uses."""
 VECTORS = 32
 _VECTOR_0 = 104
 """UC_ARM64_REG_Q0; the others follow."""
@@ -149,6 +152,7 @@ def library() -> Any:
         "uc_ctl": (pointer, ctypes.c_uint32),
         "uc_hook_add": (pointer, pointer, integer, pointer, pointer, u64, u64),
         "uc_vmem_read": (pointer, u64, ctypes.c_uint32, pointer, ctypes.c_size_t),
+        "uc_vmem_translate": (pointer, u64, ctypes.c_uint32, pointer),
         "uc_vmem_write": (pointer, u64, ctypes.c_uint32, pointer, ctypes.c_size_t),
     }.items():
         getattr(lib, name).argtypes = arguments
@@ -361,6 +365,17 @@ class Cpu:
         the MMU does not map at its physical address would be left as it was.
         """
         self.require(self.lib.uc_ctl(self.handle, CTL_TB_FLUSH))
+
+    def forget_page(self, address: int) -> None:
+        """Drop what was translated from a page that holds code, where it is mapped."""
+        start = address & ~(PAGE - 1)
+        begin, end = ctypes.c_uint64(start), ctypes.c_uint64(start + PAGE)
+        self.require(self.lib.uc_ctl(self.handle, CTL_TB_REMOVE_CACHE, begin, end))
+
+    def translate(self, address: int, prot: int) -> int | None:
+        """The guest-physical address behind a virtual one; None where `prot` is not allowed."""
+        error = self.lib.uc_vmem_translate(self.handle, address, prot, self._place)
+        return None if error else self._word.value
 
     def read_virtual(self, address: int, size: int) -> bytes | None:
         """Memory as the guest's translation shows it, None where it is not mapped."""

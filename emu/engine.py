@@ -115,8 +115,9 @@ class Traps(Protocol):
     def trap(self, pc: int) -> bool:
         """Serve the HLT of ours (arch.WORD_HLT_TRAP) at `pc`; False when nobody put it there."""
 
-    watches_exceptions: bool
-    """Whether `took_exception` is to be called."""
+    @property
+    def watches_exceptions(self) -> bool:
+        """Whether `took_exception` is to be called."""
 
     def took_exception(self, taken: Taken, vector: int) -> None:
         """An exception was entered; the engine keeps the last ones (taken.py)."""
@@ -149,7 +150,7 @@ def native_wanted() -> bool:
 
 _NATIVE_FUNCTIONS = (
     "uc_emu_start", "uc_emu_stop", "uc_reg_read", "uc_reg_write", "uc_reg_read_batch",
-    "uc_reg_write_batch", "uc_context_save", "uc_hook_add",
+    "uc_reg_write_batch", "uc_context_save", "uc_hook_add", "uc_vmem_translate", "uc_ctl",
 )  # fmt: skip
 """What `_native.c` calls, in the order of its `Api`."""
 
@@ -165,6 +166,16 @@ def _native_hooks(
     )  # fmt: skip
     hooks.deadline = NEVER
     return hooks
+
+
+def _listener(seen: list[Access]) -> Callable[[int, int, int, int, int, int], bool]:
+    """Notes an access nobody claims. Not a method: it would make a reference cycle."""
+
+    def on_unmapped(_uc: int, kind: int, address: int, size: int, value: int, _user: int) -> bool:
+        seen.append(Access(kind, address, size, value & (1 << 8 * min(size, 8)) - 1))
+        return False
+
+    return on_unmapped
 
 
 def _keeper(failures: list[BaseException], hooks: Any) -> Callable[[BaseException], None]:
@@ -193,7 +204,8 @@ class Engine:
         self.cpu = Cpu(core)
         self.get, self.set = self.cpu.get, self.cpu.set
         memory = Memory(self.cpu)
-        self.ram, self.map_ram, self.has_ram = memory.ram, memory.map, memory.has
+        self._memory = memory
+        self.ram, self.has_ram = memory.ram, memory.has
         self.read, self.write_data, self.overlaps_ram = memory.read, memory.write, memory.overlaps
         self.read_virtual, self.write_virtual = self.cpu.read_virtual, self.cpu.write_virtual
         self.set("CNTFRQ_EL0", COUNTER_HZ)
@@ -217,7 +229,8 @@ class Engine:
         self._watches: list[int] = []
         self._traps: Traps | None = None
         self._unmapped: list[Access] = []
-        self._watch_unmapped()
+        self._on_unmapped = UNMAPPED_CALLBACK(_listener(self._unmapped))
+        self._holes: list[int] = []
         self.reset_context = Context(self.cpu)
         self.save(self.reset_context)
 
@@ -341,6 +354,23 @@ class Engine:
 
     # -- memory -----------------------------------------------------------------------------
 
+    def map_ram(self, base: int, size: int) -> None:
+        """One more RAM."""
+        self._memory.map(base, size)
+        self._watch_holes()
+
+    def _watch_holes(self) -> None:
+        """Hear of accesses outside RAM, and of those only.
+
+        Where a hook of Unicorn's covers memory, every store there takes the slow way
+        (unicorn 2.1.4 qemu/accel/tcg/cputlb.c:notdirty_write): a kernel boots half as fast.
+        """
+        while self._holes:
+            self.cpu.unhook(self._holes.pop())
+        for begin, end in self._memory.holes():
+            handle = self.cpu.hook(HOOK_MEM_UNMAPPED, self._on_unmapped, begin=begin, end=end)
+            self._holes.append(handle)
+
     def write(self, address: int, data: bytes) -> None:
         """Write guest-physical RAM; all translated code is forgotten (cpu.py:forget_code)."""
         self.write_data(address, data)
@@ -413,9 +443,9 @@ class Engine:
         self._traps, self.fault, self._left = traps, "", False
         self.hooks.deadline = until
         self.hooks.watched = traps.watches_exceptions
-        if self._stale:
+        if self._stale or self.hooks.stale:
             self.cpu.forget_code()
-            self._stale = False
+            self._stale = self.hooks.stale = False
         self._translated = True
         self._devices.fix_status()
         try:
@@ -507,18 +537,6 @@ class Engine:
         self.set("PC", pc + arch.INSN_SIZE)
         self.hooks.refund(pc + arch.INSN_SIZE)
         return True
-
-    def _watch_unmapped(self) -> None:
-        # The cell again instead of self, so that the callback makes no reference cycle.
-        seen = self._unmapped
-
-        def on_unmapped(
-            _uc: int, kind: int, address: int, size: int, value: int, _user: int
-        ) -> bool:
-            seen.append(Access(kind, address, size, value & (1 << 8 * min(size, 8)) - 1))
-            return False
-
-        self.cpu.hook(HOOK_MEM_UNMAPPED, UNMAPPED_CALLBACK(on_unmapped))
 
     def _on_error(self, error: int) -> None:
         """An access nobody claims: a synchronous external abort, as a bus gives it."""

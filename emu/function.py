@@ -34,7 +34,6 @@ from emu.clock import Clock
 from emu.engine import Engine
 from emu.errors import EmuError
 from emu.exits import Exit, Fault
-from emu.timers import NEVER
 from emu.image import MIB, Image, Ram, align_up
 from emu.instrument import CallRecord, Instrument
 from emu.machine import Machine, Start, Vcpu
@@ -42,6 +41,7 @@ from emu.pages import PAGE
 from emu.routing import Route
 from emu.service import MpState
 from emu.smccc import MASK32, MASK64, Call, Ret, Undef
+from emu.timers import NEVER
 
 STACK = MIB
 """Bytes of stack; the Linux kernel gives 16 KiB, a thread of a C library usually 8 MiB."""

@@ -24,8 +24,12 @@ from emu.cpu import (
     HOOK_INTR,
     INS_MRS,
     INS_MSR,
+    INS_SYS,
     INTR_CALLBACK,
     MRS_CALLBACK,
+    PAGE,
+    PROT_EXEC,
+    PROT_READ,
     Context,
     CpReg,
     Cpu,
@@ -41,6 +45,11 @@ INTR_BRK, INTR_HVC, INTR_SMC = 7, 11, 13
 CRN_IDENTIFICATION, CRN_PRIORITY, CRN_MONITOR, CRN_GIC = 0, 4, 9, 12
 CRM_PRIORITY, CRM_EVENTS = 6, 8
 """System registers: ID_AA64*, ICC_PMR_EL1, PM*, ICC_*; and PMEV*, behind the timers' of CRn 14."""
+LINE, LOOP = 64, 4
+"""Bytes of an instruction cache line (CTR_EL0.IminLine of every core here), and at most how many
+instructions a loop over lines has from one IC IVAU to the next."""
+IC_IVAU = SysReg(1, 3, 7, 5, 1)
+IC_IALLU, IC_IALLUIS = SysReg(1, 0, 7, 5, 0), SysReg(1, 0, 7, 1, 0)
 ARGUMENTS, REPLIES = 8, 18
 """x0–x7 are read for a call; a reply writes at most x0–x17 (DEN0028)."""
 
@@ -72,12 +81,12 @@ SystemRegister = Callable[[SysReg, bool, int], int | None]
 
 def is_monitor(reg: SysReg) -> bool:
     """The performance monitor's registers, which Unicorn has and answers wrongly."""
-    return reg.crn == CRN_MONITOR or reg.crn == timers.CRN and reg.crm >= CRM_EVENTS
+    return reg.crn == CRN_MONITOR or (reg.crn == timers.CRN and reg.crm >= CRM_EVENTS)
 
 
 def is_gic(reg: SysReg) -> bool:
     """The interrupt controller's CPU interface, which Unicorn has not got: ICC_*."""
-    return reg.crn == CRN_GIC and reg.crm >= 8 or (
+    return (reg.crn == CRN_GIC and reg.crm >= 8) or (
         reg.crn == CRN_PRIORITY and reg.crm == CRM_PRIORITY
     )
 
@@ -102,7 +111,8 @@ class PythonHooks:
         self.instructions = self.cycles = self.exact = 0
         self.deadline = self._expiry = NEVER
         self.interrupts = 0
-        self.asked = self.late = self.watched = False
+        self.asked = self.late = self.stale = self.watched = False
+        self._cleaned = self._cleaned_at = NEVER
         self._cpu, self._lib, self._context = cpu, cpu.lib, context
         self._syndrome = ctypes.c_uint32.from_address(context.address + offsets[0])
         self._has_pan = has_pan
@@ -140,10 +150,18 @@ class PythonHooks:
 
             return MRS_CALLBACK(on)
 
+        def on_sys(_uc: int, _number: int, cell: Any, _user: int) -> int:
+            try:
+                running[0]._on_sys(cell[0])
+            except BaseException as failure:
+                running[0]._fail(failure)
+            return 0
+
         cpu.hook(HOOK_BLOCK, BLOCK_CALLBACK(on_block))
         cpu.hook(HOOK_INTR, INTR_CALLBACK(on_interrupt))
         cpu.hook(HOOK_INSN, on_access(False), ctypes.c_int(INS_MRS))
         cpu.hook(HOOK_INSN, on_access(True), ctypes.c_int(INS_MSR))
+        cpu.hook(HOOK_INSN, MRS_CALLBACK(on_sys), ctypes.c_int(INS_SYS))
 
     def start(
         self,
@@ -216,8 +234,8 @@ class PythonHooks:
 
     def _on_block(self, address: int, size: int) -> None:
         if (
-            self.cycles >= self.deadline or self.cycles >= self._expiry
-            or self.interrupts and self.interrupts & ~self._cpu.get("PSTATE")
+            self.cycles >= self.deadline or self.cycles >= self._expiry or self.stale
+            or (self.interrupts and self.interrupts & ~self._cpu.get("PSTATE"))
         ):
             self.late = True
             self._cpu.stop()
@@ -305,6 +323,39 @@ class PythonHooks:
         self._cpu.set("PC", pc + arch.INSN_SIZE)
         self.refund(pc + arch.INSN_SIZE)
         return True
+
+    # -- caches -----------------------------------------------------------------------------
+
+    def _on_sys(self, cell: CpReg) -> None:
+        """Cache maintenance by which a guest says that it has changed code."""
+        instruction = SysReg(cell.op0, cell.op1, cell.crn, cell.crm, cell.op2)[1:]
+        if instruction == IC_IVAU[1:]:
+            self._forget_line(cell.value & ~(LINE - 1))
+        elif instruction in (IC_IALLU[1:], IC_IALLUIS[1:]):
+            self.stale = True  # no block starts before all code is forgotten (engine.py)
+        else:
+            self._cleaned = NEVER
+
+    def _forget_line(self, line: int) -> None:
+        """IC IVAU: drop what was translated from the page of a line.
+
+        Unicorn itself notices stores to code only through mappings that are executable too
+        (unicorn 2.1.4 qemu/accel/tcg/cputlb.c:notdirty_write); Linux writes a program through
+        another. Unicorn looks the page up as for a fetch: where that is not allowed, for a
+        moment without the MMU. A loop over the lines of one page is one.
+        """
+        now = self._cycles_at(self._cpu.get("PC"))
+        goes_on = line == self._cleaned + LINE and line % PAGE and now - self._cleaned_at <= LOOP
+        self._cleaned, self._cleaned_at = line, now
+        if goes_on:
+            return
+        if self._cpu.translate(line, PROT_EXEC) is not None:
+            self._cpu.forget_page(line)
+        elif (physical := self._cpu.translate(line, PROT_READ)) is not None:
+            sctlr = self._cpu.get("SCTLR_EL1")
+            self._cpu.set("SCTLR_EL1", sctlr & ~arch.SCTLR_M)
+            self._cpu.forget_page(physical)
+            self._cpu.set("SCTLR_EL1", sctlr)
 
     # -- traps ------------------------------------------------------------------------------
 

@@ -32,6 +32,15 @@ class Memory:
         self._cpu.map_memory(base, size, ctypes.addressof(pin))
         self._ram.append((base, size, block, pin))
 
+    def holes(self) -> list[tuple[int, int]]:
+        """The ranges outside RAM as (first, last), of 64 bits of addresses."""
+        found, free = [], 0
+        for base, size in sorted((base, size) for base, size, _, _ in self._ram):
+            if base > free:
+                found.append((free, base - 1))
+            free = base + size
+        return [*found, (free, (1 << 64) - 1)]
+
     def read(self, address: int, size: int) -> bytes:
         """What lies there; raises IndexError outside RAM."""
         block, offset = self._locate(address, size)

@@ -50,7 +50,8 @@ class ExceptionLog(ctypes.Structure):
 
     @property
     def last(self) -> Taken | None:
-        return self._last.get()
+        last: Taken | None = self._last.get()
+        return last
 
     @last.setter
     def last(self, taken: Taken | None) -> None:
@@ -59,7 +60,8 @@ class ExceptionLog(ctypes.Structure):
     @property
     def earlier(self) -> Taken | None:
         """The last one that differs from `last`."""
-        return self._earlier.get()
+        earlier: Taken | None = self._earlier.get()
+        return earlier
 
     @earlier.setter
     def earlier(self, taken: Taken | None) -> None:

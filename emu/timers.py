@@ -47,7 +47,7 @@ class Timers(ctypes.Structure):
 
     def condition(self, timer: int, cycles: int) -> bool:
         """ISTATUS of an enabled timer: the counter has reached the compare value."""
-        return self.count(timer, cycles) >= self.cval[timer]
+        return self.count(timer, cycles) >= int(self.cval[timer])
 
     def level(self, timer: int, cycles: int) -> bool:
         """The interrupt line."""
@@ -62,7 +62,7 @@ class Timers(ctypes.Structure):
         active = self.ctl[timer] & (CTL_ENABLE | CTL_IMASK) == CTL_ENABLE
         if not active or self.known >> timer & 1:
             return NEVER
-        left = max(self.cval[timer] - self.count(timer, cycles), 0)
+        left = max(int(self.cval[timer]) - self.count(timer, cycles), 0)
         return min((cycles // CYCLES_PER_TICK + left) * CYCLES_PER_TICK, NEVER)
 
     def read(self, reg: SysReg, cycles: int) -> int | None:
@@ -74,7 +74,7 @@ class Timers(ctypes.Structure):
         if timer is None:
             return None
         if reg.op2 == OP2_TVAL:
-            return (self.cval[timer] - self.count(timer, cycles)) & 0xFFFF_FFFF
+            return (int(self.cval[timer]) - self.count(timer, cycles)) & 0xFFFF_FFFF
         if reg.op2 == OP2_CVAL:
             return int(self.cval[timer])
         if reg.op2 != OP2_CTL:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 from emu import exits
 from emu.arch import INSN_SIZE, PSTATE_F, VECTOR_FIQ, VECTOR_IRQ, SysReg
-from emu.boot import Parts, load_image
 from emu.board import Board
+from emu.boot import Parts, load_image
 from emu.bus import STOLEN_TIME, absent_device
 from emu.clock import Clock
 from emu.console import Console

@@ -10,8 +10,8 @@ from emu import arch
 from emu import engine as engine_module
 from emu.engine import Engine, Stop
 from emu.errors import EngineError
-from emu.timers import NEVER
 from emu.smccc import Conduit
+from emu.timers import NEVER
 from engine_kit import (
     CODE,
     DATA,

@@ -15,9 +15,9 @@ from emu import Block, Instrument, Returned, Vm, arch, exits
 from emu.engine import MONITOR
 from emu.errors import EmuError
 from emu.exits import EventKind
-from emu.timers import NEVER
 from emu.service import MpState
 from emu.smccc import UNDEF, Ret
+from emu.timers import NEVER
 from engine_kit import HALVES, Recorder, brk, code, go, halves, machine
 from images import BASE
 
