@@ -542,6 +542,13 @@ def test_a_second_one_of_n_waits_until_someone_is_free():
     assert machine.take(1) == 51
 
 
+def test_there_is_nothing_beyond_the_last_redistributor():
+    machine = Machine(1).on().raised(PPI)
+    machine.gic.redistributors.write(REDISTRIBUTOR + SGI_BASE + ICENABLER, 4, ALL)
+    assert machine.gic.redistributors.read(REDISTRIBUTOR + SGI_BASE + ISENABLER, 4) == 0
+    assert machine.gic.asserted == 1
+
+
 def test_waker():
     machine = Machine()
     machine.gic.redistributors.write(WAKER, 4, 0)
