@@ -164,7 +164,9 @@ class Distributor(Words):
             return affinity | ID_BITS - 1 << TYPER_IDBITS_SHIFT | LINES // BANK - 1
         if offset == GICD_IIDR:
             return IIDR
-        return IDENTIFICATION[(offset - ID_REGISTERS) // 4] if offset >= ID_REGISTERS else 0
+        if ID_REGISTERS <= offset < FRAME:
+            return IDENTIFICATION[(offset - ID_REGISTERS) // 4]
+        return 0
 
     def write_word(self, offset: int, value: int, mask: int) -> None:
         gic = self.gic
