@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol
+
+Line = Callable[[bool], None]
+"""An interrupt line, called with its new level whenever that changes."""
+
+
+def ignore(level: bool) -> None:
+    """The line of a device whose interrupt is not wired."""
 
 
 class Device(Protocol):

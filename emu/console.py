@@ -147,6 +147,11 @@ class Console:
         typed = isinstance(self._source, Typed) and not self._source.unread()
         return typed and self._next is None and not self._unread
 
+    @property
+    def live(self) -> bool:
+        """Whether input comes when somebody outside likes, and not by what the guest does."""
+        return isinstance(self._source, Descriptor)
+
     def has_input(self) -> bool:
         """Whether `read` would give a byte now."""
         if self._next is None:
