@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "emu"
 LAYERS = [
     "smccc arch errors symbols clock relocations",
     "exits policy console bus el1 devicetree catalogue cpu modes entropy state pages savefile",
-    "endings service schema instrument semihosting image hooks onereg memory mmio",
+    "endings service schema instrument semihosting terminal image hooks onereg memory mmio",
     "profile elf calibrate _native services devices paper",
     "objects",
     "routing boot engine bundled",
