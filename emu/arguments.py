@@ -142,6 +142,34 @@ def services(text: str) -> list[tuple[str, bool]]:
     return switches
 
 
+_ESCAPES = {"n": b"\n", "r": b"\r", "t": b"\t", "\\": b"\\"}
+
+
+def _unescaped(text: str) -> bytes:
+    """UTF-8 of a text, with \\n, \\r, \\t, \\\\ and \\xNN in it."""
+
+    def byte(match: re.Match[str]) -> str:
+        if match[1]:
+            return chr(int(match[1], 16))
+        if match[2] not in _ESCAPES:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: \\{match[2]} is none of \\n, \\r, \\t, \\\\ and \\xNN"
+            )
+        return _ESCAPES[match[2]].decode()
+
+    # Latin-1 gives each byte of the UTF-8 a character of its own.
+    raw = text.encode("utf-8", "surrogateescape").decode("latin-1")
+    return re.sub(r"\\(?:x([0-9a-fA-F]{2})|(.?))", byte, raw, flags=re.DOTALL).encode("latin-1")
+
+
+def typed(text: str) -> tuple[bytes, bytes]:
+    """WHEN=>WHAT: what the guest prints, and what is then typed."""
+    when, arrow, what = text.partition("=>")
+    if not arrow or not what:
+        raise argparse.ArgumentTypeError(f"{text!r} is not WHEN=>WHAT, such as 'login: =>root\\n'")
+    return _unescaped(when), _unescaped(what)
+
+
 TRACE_KINDS = ("calls", "exceptions")
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple, Protocol
+
+Line = Callable[[bool], None]
+"""An interrupt line, called with its new level whenever that changes."""
+
+
+def ignore(level: bool) -> None:
+    """The line of a device whose interrupt is not wired."""
 
 
 class Device(Protocol):
@@ -44,6 +52,9 @@ class Place(NamedTuple):
 GIC_DISTRIBUTOR = Place("GICv3 distributor", 0x0800_0000, 0x1_0000)
 GIC_REDISTRIBUTOR = Place("GICv3 redistributor", 0x080A_0000, 0x00F6_0000)
 PL011 = Place("PL011", 0x0900_0000, 0x1000)
+PL031 = Place("PL031", 0x0901_0000, 0x1000)
+PL061 = Place("PL061", 0x0903_0000, 0x1000)
+FLASH = (Place("flash", 0, 0x0400_0000), Place("flash", 0x0400_0000, 0x0400_0000))
 STOLEN_TIME = Place("stolen-time records", 0x090A_0000, 0x1_0000)
 STOLEN_TIME_RECORD = 64
 """One for each vCPU, 64-byte aligned (DEN0057; linux Documentation/virt/kvm/arm/pvtime.rst)."""

@@ -24,6 +24,7 @@ from emu.arguments import (
     seconds,
     size,
     trace_kinds,
+    typed,
 )
 from emu.cpu import CORES, DEFAULT_CORE
 from emu.endings import STATUS_INTERRUPTED, STATUS_USER
@@ -209,6 +210,7 @@ def _add_run(subparsers: Any) -> None:
         "hvcemu run psci_cpu_on --cpus 4          a guest that ships with hvcemu, by its name",
         "hvcemu run Image --append 'earlycon=pl011,0x9000000' --mem 256M",
         "hvcemu run code.bin --load 0x40080000",
+        "hvcemu run Image --initrd root.cpio --type '~ # =>uname -a\\n'",
         "hvcemu run Image --save boot.snap --max-cycles 300000000",
         "hvcemu run --restore boot.snap           goes on there, as if it had not stopped",
         "",
@@ -224,6 +226,11 @@ def _add_run(subparsers: Any) -> None:
     group.add_argument("--entry", type=number, metavar="ADDRESS", help="where it starts (--load)")
     _add_policy(parser)
     group = parser.add_argument_group("watching and stopping")
+    group.add_argument(
+        "--type", type=typed, action="append", default=[], metavar="WHEN=>WHAT", dest="dialogue",
+        help="when the guest has printed WHEN, type WHAT; again for each step. \\n \\r \\t \\xNN "
+        "are understood; without WHEN it is typed at once. Standard input is then not read",
+    )
     group.add_argument(
         "--trace", type=trace_kinds, default=frozenset(), metavar="WHAT",
         help="calls, exceptions, or both with a comma; one line each on standard error",

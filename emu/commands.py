@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from emu.console import Console
     from emu.el2 import El2
     from emu.endings import Ending
+    from emu.terminal import Keyboard
     from emu.vm import Vm
 
 
@@ -37,17 +38,18 @@ MIGRATE_SECONDS = 60.0
 
 def run(options: Any) -> int:
     """`hvcemu run`."""
-    from emu.console import Console, Descriptor
+    from emu.console import Console, Dialogue
     from emu.runner import Limits, Runner, Saving, StatusLine, report_to, stdout_sink
     from emu.vm import Vm
 
     _check_run(options)
     status = StatusLine(_Nowhere() if options.quiet else sys.stderr)
-    source = Descriptor(sys.stdin.fileno()) if _has_stdin() else None
+    say = report_to(sys.stderr, status)
+    stdin = None if options.dialogue else _stdin(say)
+    source = Dialogue(options.dialogue) if options.dialogue else stdin
     console = Console(source, stdout_sink(status))
     saved = options.restore
     vm = Vm.load(saved, console=console) if saved else _new_vm(options, console)
-    say = report_to(sys.stderr, status)
     close = _attach_traces(vm, options, say)
     check = _attach_check(vm) if options.check else None
     limits = Limits(options.timeout, options.max_cycles)
@@ -55,7 +57,7 @@ def run(options: Any) -> int:
     # A file may name a function; only the command line may have it run.
     targets = frozenset(target for *_, target in options.forward) if options.restore else None
     quiet_or_say = (lambda _: None) if options.quiet else say
-    runner = Runner(vm, limits, quiet_or_say, status, source, saving, targets)
+    runner = Runner(vm, limits, quiet_or_say, status, stdin, saving, targets)
     try:
         status_code = runner.run()
     finally:
@@ -122,11 +124,14 @@ class _Nowhere:
         return False
 
 
-def _has_stdin() -> bool:
+def _stdin(say: Callable[[str], None]) -> Keyboard | None:
+    """Standard input, where there is any; a pipe or a file is a keyboard without escapes."""
+    from emu.terminal import Keyboard
+
     try:
-        return sys.stdin is not None and sys.stdin.fileno() >= 0
+        return Keyboard(sys.stdin.fileno(), say) if sys.stdin is not None else None
     except (OSError, ValueError):
-        return False
+        return None
 
 
 def _attach_traces(vm: Vm, options: Any, say: Callable[[str], None]) -> Callable[[], None]:

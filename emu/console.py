@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 KEPT = 4 << 20
 _CHUNK = 4096
@@ -19,7 +21,19 @@ _PATIENCE = 0.1
 
 
 class Source(Protocol):
-    """Where input comes from."""
+    """Where input comes from.
+
+    `live` is whether it comes when somebody outside likes, and not by what the guest does.
+    """
+
+    live: ClassVar[bool]
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can come."""
+
+    def hear(self, data: bytes) -> None:
+        """The guest has printed this."""
 
     def poll(self) -> int | None:
         """The next byte if one is there now, else None."""
@@ -34,6 +48,8 @@ class Source(Protocol):
 class Typed:
     """Input given beforehand, as tests and scripts do."""
 
+    live: ClassVar[bool] = False
+
     def __init__(self, data: bytes = b"") -> None:
         self._data = bytearray(data)
 
@@ -42,12 +58,56 @@ class Typed:
 
     wait = poll
 
+    @property
+    def over(self) -> bool:
+        return not self._data
+
+    def hear(self, data: bytes) -> None:
+        pass
+
     def unread(self) -> bytes:
         return bytes(self._data)
 
 
+class Dialogue(Typed):
+    """Input that answers: a list of (WHEN, WHAT), each taken in its turn.
+
+    As soon as the guest has printed WHEN since the step before, WHAT is typed; an empty WHEN
+    waits for nothing. So what is typed depends on what the guest prints, and on nothing else.
+    What a saved machine had still to be asked is not saved.
+    """
+
+    def __init__(self, steps: Iterable[tuple[bytes, bytes]]) -> None:
+        super().__init__()
+        self._steps = deque(steps)
+        self._heard = b""
+        self.hear(b"")
+
+    @property
+    def over(self) -> bool:
+        return super().over and not self._steps
+
+    def hear(self, data: bytes) -> None:
+        self._heard += data
+        while self._steps:
+            when, what = self._steps[0]
+            at = self._heard.find(when)
+            if at < 0:
+                break
+            self._heard = self._heard[at + len(when) :]
+            self._data += what
+            self._steps.popleft()
+        # Only what may be the beginning of the text waited for is of use later.
+        keep = len(self._steps[0][0]) - 1 if self._steps else 0
+        self._heard = self._heard[-keep:] if keep else b""
+
+
 class Descriptor:
     """Input from a file descriptor such as standard input, read only when the guest asks."""
+
+    live: ClassVar[bool] = True
+    AHEAD = _CHUNK
+    """How many bytes may lie here unread before no more are taken."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -57,6 +117,26 @@ class Descriptor:
     def cancel(self) -> None:
         """End the input, so that a guest waiting for it goes on; safe in a signal handler."""
         self._ended = True
+
+    @property
+    def over(self) -> bool:
+        return self._ended and not self._buffer
+
+    def hear(self, data: bytes) -> None:
+        pass
+
+    def raw(self) -> AbstractContextManager[None]:
+        """What surrounds a run; a keyboard (terminal.py) has something to do there."""
+        return nullcontext()
+
+    def look(self) -> None:
+        """Called now and then while a guest runs; what nobody asks for is left alone."""
+
+    def pause(self, seconds: float) -> bool:
+        """Let the host sleep until input is there, at most so long; returns whether it is."""
+        if not self._buffer and not self._ended and self._ready(seconds):
+            self._fill()
+        return bool(self._buffer)
 
     def poll(self) -> int | None:
         if not self._buffer and not self._ended and self._ready():
@@ -85,7 +165,11 @@ class Descriptor:
         except OSError:
             data = b""
         self._ended = self._ended or not data
-        self._buffer += data
+        self._buffer += self._take(data)
+
+    def _take(self, data: bytes) -> bytes:
+        """What of the bytes read is for the guest."""
+        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +222,19 @@ class Console:
         self._kept += data
         if len(self._kept) > 2 * KEPT:
             del self._kept[:-KEPT]
+        self._source.hear(data)
         if self._sink:
             self._sink(data)
 
     @property
     def silent(self) -> bool:
         """Whether no input can ever come."""
-        typed = isinstance(self._source, Typed) and not self._source.unread()
-        return typed and self._next is None and not self._unread
+        return self._source.over and self._next is None and not self._unread
+
+    @property
+    def live(self) -> bool:
+        """Whether input comes when somebody outside likes, and not by what the guest does."""
+        return self._source.live
 
     def has_input(self) -> bool:
         """Whether `read` would give a byte now."""

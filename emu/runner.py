@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ class Runner:
         """Run to the end; returns the exit status."""
         gc.enable()  # switched off while the modules loaded (cli.py:entry)
         started = time.monotonic()
-        with self._catch_interrupt():
+        with self._catch_interrupt(), self.source.raw() if self.source else nullcontext():
             exit = self._run_until_over(started)
         self.status.clear()
         self.ending, _ = ending_of(exit)
@@ -138,12 +138,19 @@ class Runner:
             self._save_on_the_way()
             if isinstance(exit, exits.Deadline) and self._over(now - started):
                 return exit
+            self._look_for_input()
             self.status.update(self.vm, started)
             # Twice as long or half as long, so that a stretch takes about STRETCH_SECONDS.
             if now - before < STRETCH_SECONDS / 2:
                 stretch *= 2
             elif now - before > STRETCH_SECONDS * 2:
                 stretch = max(stretch // 2, FIRST_STRETCH // 64)
+
+    def _look_for_input(self) -> None:
+        if self.source:
+            self.source.look()
+        if poll := getattr(self.vm, "poll_input", None):
+            poll()
 
     def _clip(self, stretch: int) -> int:
         ends = [self.limits.cycles]

@@ -68,3 +68,23 @@ def test_words(function, text, value):
 def test_words_that_mean_nothing(function, text):
     with pytest.raises(argparse.ArgumentTypeError):
         function(text)
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("login: =>root\\n", (b"login: ", b"root\n")),
+    ("=>now", (b"", b"now")),
+    (r"a\x3d>\t\\=>b=>\r\x03", (b"a=>\t\\", b"b=>\r\x03")),
+    ("größe=>ü", ("größe".encode(), "ü".encode())),
+])
+def test_what_is_typed_and_when(text, value):
+    assert arguments.typed(text) == value
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("root", "WHEN=>WHAT"), ("when=>", "WHEN=>WHAT"), (r"a=>\q", "is none of"),
+    (r"a=>\x0", "is none of"), ("a=>b\\", "is none of"),
+])
+def test_what_cannot_be_typed(text, says):
+    with pytest.raises(argparse.ArgumentTypeError, match=says) as problem:
+        arguments.typed(text)
+    assert "\n" not in str(problem.value)

@@ -217,6 +217,36 @@ def test_every_command_has_help_with_examples(command, capsys):
     assert f"hvcemu {command}" in out
 
 
+ECHO = [  # LDR and STR of DR as long as something is typed, then power off
+    0xD2A1_2001,  # MOVZ x1, #0x900, LSL #16
+    0xB940_0022,  # LDR w2, [x1]
+    0x3400_0062,  # CBZ w2, +12
+    0xB900_0022,  # STR w2, [x1]
+    0x17FF_FFFD,  # B -12
+    0xD2B0_8000,  # MOVZ x0, #0x8400, LSL #16
+    0xF280_0100,  # MOVK x0, #8: PSCI SYSTEM_OFF
+    0xD400_0002,  # HVC #0
+]
+
+
+def test_what_is_typed_and_when(tmp_path, capfdbinary):
+    guest = tmp_path / "echo.bin"
+    guest.write_bytes(b"".join(word.to_bytes(4, "little") for word in ECHO))
+    steps = ["=>one\\n", "one\\n=>t\\x77o", "nobody says this=>three"]
+    words = [word for step in steps for word in ("--type", step)]
+    assert cli.main(["run", str(guest), "--load", "0x40080000", *words]) == 0
+    assert capfdbinary.readouterr().out == b"one\ntwo"
+
+
+def test_what_cannot_be_typed_is_one_line(capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["run", "hello", "--type", "x"])
+    assert exit.value.code == 2
+    error = capsys.readouterr().err
+    assert "'x' is not WHEN=>WHAT" in error
+    assert error.count("\n") == 1
+
+
 def on_a_terminal(*arguments, interrupt_after=None):
     """Run on a pseudo-terminal; returns (status, everything shown)."""
     pid, fd = pty.fork()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emu import console as module
-from emu.console import Console, Descriptor, Typed
+from emu.console import Console, Descriptor, Dialogue, Typed
 
 
 @pytest.fixture
@@ -97,3 +99,70 @@ def test_closed_descriptor_is_the_end(pipe):
     os.close(reader)
     assert Descriptor(reader).poll() is None
     assert Descriptor(reader).wait() is None
+
+
+def test_what_can_still_come(pipe):
+    reader, writer = pipe
+    console = Console(Descriptor(reader))
+    assert (console.live, console.silent) == (True, False)
+    os.close(writer)
+    assert console.read() is None
+    assert console.silent
+    assert (Console().live, Console().silent, Console(Typed(b"x")).silent) == (False, True, False)
+
+
+def test_the_host_can_sleep_until_input_is_there(pipe):
+    reader, writer = pipe
+    source = Descriptor(reader)
+    assert not source.pause(0)
+    os.write(writer, b"x")
+    assert source.pause(60)
+    assert source.pause(60)
+    assert source.poll() == ord("x")
+    os.close(writer)
+    assert not source.pause(60)
+    assert not source.pause(60)
+
+
+def typed_after(steps, *printed: bytes) -> list[bytes]:
+    """What had been typed after each piece of output."""
+    console = Console(Dialogue(steps))
+    found = []
+    for data in (b"", *printed):
+        console.write(data)
+        taken = b""
+        while (byte := console.read()) is not None:
+            taken += bytes((byte,))
+        found.append(taken)
+    return found
+
+
+@pytest.mark.parametrize(("steps", "printed", "typed"), [
+    ([], [b"x"], [b"", b""]),
+    ([(b"", b"at once")], [b"x"], [b"at once", b""]),
+    ([(b"# ", b"ls\n")], [b"boot", b"#", b" "], [b"", b"", b"", b"ls\n"]),
+    ([(b"a", b"1"), (b"a", b"2")], [b"a", b"ba"], [b"", b"1", b"2"]),
+    ([(b"a", b"1"), (b"b", b"2")], [b"ba", b"b"], [b"", b"1", b"2"]),
+    ([(b"a", b"1"), (b"", b"2"), (b"b", b"3")], [b"xaxb"], [b"", b"123"]),
+    ([(b"aab", b"1")], [b"aa", b"ab"], [b"", b"", b"1"]),
+])
+def test_a_dialogue_answers_what_is_printed(steps, printed, typed):
+    assert typed_after(steps, *printed) == typed
+
+
+@given(st.lists(st.tuples(st.text("ab", max_size=3), st.text("xy", max_size=2)), max_size=5),
+       st.lists(st.text("ab", max_size=6), max_size=6))
+def test_how_output_is_cut_does_not_matter(steps, printed):
+    rows = [(when.encode(), what.encode()) for when, what in steps]
+    pieces = [piece.encode() for piece in printed]
+    assert b"".join(typed_after(rows, *pieces)) == b"".join(typed_after(rows, b"".join(pieces)))
+
+
+def test_a_dialogue_is_over_when_all_is_typed_and_read():
+    console = Console(Dialogue([(b"x", b"y")]))
+    assert not console.silent
+    console.write(b"x")
+    assert not console.silent
+    assert console.state().unread == b"y"
+    assert console.read() == ord("y")
+    assert console.silent

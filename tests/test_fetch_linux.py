@@ -164,13 +164,74 @@ def test_both_at_once(world, capsys):
     assert [call[1] for call in world.calls] == ["update", "show", "download", "download"]
 
 
+def test_the_root_file_system_comes_before_the_image(world, capsys):
+    assert world.main("--initrd") == 0
+    out, err = capsys.readouterr()
+    initrd, image = (Path(line) for line in out.splitlines())
+    assert initrd == world.cache / "initramfs.cpio"
+    archive = initrd.read_bytes()
+    assert archive.startswith(b"070701")
+    assert err.splitlines()[-1] == (
+        f'hvcemu run {image} --initrd {initrd} --append "console=ttyAMA0" --mem 512M'
+    )
+    assert world.main("--initrd", "--busybox") == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[1:] == [str(initrd), str(image)]
+    assert initrd.read_bytes() == archive
+    assert not list(world.cache.glob(".part-*"))
+
+
+def test_package_without_busybox(world, capsys):
+    world.deb = tar_of("./boot/vmlinuz-x")
+    assert world.main("--initrd") == 2
+    assert "holds no bin/busybox" in capsys.readouterr().err
+
+
+GENERIC = "linux-image-6.1.0-10-arm64"
+
+
+def test_flavours_and_versions(world, capsys):
+    world.answers["show"] = (0, f"Depends: {KERNEL}, {GENERIC} (= 6.1.2)\n", "")
+    assert world.main("--flavour", "generic") == 0
+    image = Path(capsys.readouterr().out.splitlines()[-1])
+    assert image.parts[-4:-1] == ("generic", GENERIC, "boot")
+    assert [call[-1] for call in world.calls if "show" in call] == ["linux-image-arm64"]
+    assert world.main("--flavour", "generic", "--kernel", "6.1") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(image)
+    assert fetch_linux.cached_images(world.cache) == []
+    world.answers["pkgnames"] = (0, f"{GENERIC}-unsigned\n{GENERIC}\n{KERNEL}\n", "")
+    assert world.main("--kernel", "6.1") == 0
+    assert Path(capsys.readouterr().out.splitlines()[-1]).parts[-4:-2] == ("kernels", KERNEL)
+    assert world.main("--kernel", "6.1", "--force") == 0
+
+
+@pytest.mark.parametrize(("name", "flavour"), [
+    (KERNEL, "cloud"),
+    (GENERIC, "generic"),
+    ("linux-image-6.12.117+deb12-arm64", "generic"),
+    ("linux-image-6.12.117+deb12-cloud-arm64-unsigned", None),
+    (f"{GENERIC}-unsigned", None),
+    (f"{GENERIC}-dbg", None),
+    ("linux-image-6.1.0-10-rt-arm64", None),
+    ("linux-image-6.12.1+deb13-arm64-16k", None),
+])
+def test_names_of_packages(name, flavour):
+    kinds = [kind for kind, pattern in fetch_linux.KERNELS.items() if pattern.fullmatch(name)]
+    assert kinds == ([flavour] if flavour else [])
+
+
 def test_list(world, capsys):
     assert world.main() == 0
-    world.answers["pkgnames"] = (0, f"linux-image-rt\n{KERNEL}\n", "")
+    world.answers["pkgnames"] = (0, f"linux-image-rt\n{KERNEL}\n{GENERIC}\n", "")
+    other = world.cache / "kernels" / GENERIC / "boot" / "vmlinuz-x"
+    other.parent.mkdir(parents=True)
+    other.touch()
     assert world.main("--list") == 0
     assert capsys.readouterr().out.splitlines()[1:] == [
         f"cached   {world.cache / KERNEL / 'boot' / f'vmlinuz-{KERNEL}'}",
+        f"cached   {other}",
         f"offered  {KERNEL}",
+        f"offered  {GENERIC}",
     ]
 
 

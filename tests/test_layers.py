@@ -16,7 +16,7 @@ LAYERS = [
     "smccc arch errors symbols clock relocations",
     "exits policy console bus el1 devicetree catalogue cpu modes entropy state pages savefile",
     "taken timers interrupts",
-    "endings service schema instrument semihosting image hooks onereg memory mmio arbiter",
+    "endings service schema instrument semihosting terminal image hooks onereg memory mmio arbiter",
     "gic_registers icc",
     "profile elf calibrate _native services devices paper",
     "objects",

@@ -14,6 +14,7 @@ from emu.console import Console
 from emu.errors import EmuError
 from emu.explain import make_call
 from emu.runner import (
+    FIRST_STRETCH,
     Limits,
     Runner,
     StatusLine,
@@ -214,3 +215,11 @@ def test_forwarded_calls_are_answered_while_the_guest_runs(tmp_path, handlers):
     vm.filter(0xC600_0042, action="forward", target=f"{handlers}:add")
     Runner(vm, Limits(), lambda _: None, StatusLine(io.StringIO())).run()
     assert vm.engine.get("X0") == 5
+
+
+def test_between_stretches_the_input_is_looked_at(run, monkeypatch):
+    looked = []
+    monkeypatch.setattr(Vm, "poll_input", lambda vm: looked.append(vm.clock.cycles), raising=False)
+    run(BRANCH_HERE, limits=Limits(cycles=3 * FIRST_STRETCH))
+    assert looked
+    assert looked == sorted(looked)

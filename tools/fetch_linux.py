@@ -1,6 +1,7 @@
-"""Fetch Debian's unmodified arm64 cloud kernel; the last line of stdout is the Image's path.
+"""Fetch Debian's unmodified arm64 kernels; the last line of stdout is the Image's path.
 
     IMAGE=$(python tools/fetch_linux.py) && hvcemu run "$IMAGE"
+    python tools/fetch_linux.py --initrd --kernel 6.12 --flavour generic
 
 The kernel is the proof that an unmodified guest is content with our hypercalls, and it is far
 too large to commit. It comes through apt with the sources and keys this system already trusts,
@@ -9,11 +10,13 @@ runs on a private configuration file (apt.conf(5); `-c` is read after the system
 state, cache and architecture are its own, and the package is unpacked, never installed
 (dpkg-deb(1) --fsys-tarfile, of which only the files below boot/ or bin/ are kept).
 
-The newest kernel is the one that the metapackage `linux-image-cloud-arm64` depends on. Debian 12
-gives 6.1, other releases give theirs. Debian's System.map is a one-line stub
-(the real one is in the -dbg package); it is unpacked all the same, and reads as "no symbols".
+The newest kernel is the one that the metapackage `linux-image-cloud-arm64` depends on
+(`linux-image-arm64` for `--flavour generic`). Debian 12 gives 6.1, other releases give theirs.
+`--initrd` also makes a root file system with a shell (initramfs.py). Debian's System.map is a
+one-line stub (the real one is in the -dbg package); it is unpacked all the same, and reads as
+"no symbols".
 
-`fetch_kernel` gets another kernel by its version, for tools/record_kvm.py: it also looks into
+`fetch_kernel` gets another kernel by its version (`--kernel`): it also looks into
 the other suites of the archive that this system's sources name, backports and unstable among
 them, and keeps what it finds in a folder of its own, so that the newest kernel of *this* system
 stays what the command above prints.
@@ -25,23 +28,33 @@ one line on stderr and exit status 2. No configuration beyond the options below.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-METAPACKAGE = "linux-image-cloud-arm64"
+import initramfs
+
+METAPACKAGES = {"cloud": "linux-image-cloud-arm64", "generic": "linux-image-arm64"}
+"""What depends on the newest kernel of a flavour."""
 BUSYBOX = "busybox-static"
 # Suites by their role, as every Debian mirror has them; which release each is does not matter.
 SUITES = ("oldstable", "oldstable-backports", "stable", "stable-backports", "testing", "unstable")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SYSTEM_SOURCES = Path("/etc/apt")
-KERNEL = re.compile(r"linux-image-(\d[\w.+~-]*)-cloud-arm64")
+KERNELS = {
+    "cloud": re.compile(r"linux-image-(\d[\w.+~-]*)-cloud-arm64"),
+    # The others put their name where cloud puts its own: -rt-arm64, -16k-arm64.
+    "generic": re.compile(r"linux-image-(\d[\w.+~-]*)(?<!-cloud)(?<!-rt)(?<!-16k)-arm64(?![\w-])"),
+}
+INITRAMFS = "initramfs.cpio"
 SERIES = re.compile(r"linux-image-(\d+\.\d+)")
 
 # `#clear` empties lists that the system's files may have filled: hooks which would tidy the
@@ -83,10 +96,10 @@ def version_key(name: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((1, int(p), "") if p.isdigit() else (0, 0, p) for p in parts)
 
 
-def kernel_in_depends(stanzas: str) -> str | None:
+def kernel_in_depends(stanzas: str, flavour: str = "cloud") -> str | None:
     """The newest kernel package named in the Depends of `apt-cache show` output."""
     lines = [line for line in stanzas.splitlines() if line.startswith("Depends:")]
-    names = [m.group() for line in lines for m in KERNEL.finditer(line)]
+    names = [m.group() for line in lines for m in KERNELS[flavour].finditer(line)]
     return max(names, key=version_key, default=None)
 
 
@@ -97,18 +110,23 @@ def wanted(member: str) -> bool:
     return re.fullmatch(kept, member) is not None and ".." not in member
 
 
-def cached_images(cache: Path) -> list[Path]:
-    """The images already unpacked, newest first."""
-    found = cache.glob("linux-image-*/boot/vmlinu[xz]-*")
+def home(cache: Path, flavour: str) -> Path:
+    """Where this system's newest kernels of a flavour lie; the cloud's were here first."""
+    return cache if flavour == "cloud" else cache / flavour
+
+
+def cached_images(cache: Path, flavour: str = "cloud") -> list[Path]:
+    """This system's images already unpacked, newest first."""
+    found = home(cache, flavour).glob("linux-image-*/boot/vmlinu[xz]-*")
     return sorted(found, key=lambda path: version_key(path.name), reverse=True)
 
 
-def of_version(name: str, version: str) -> bool:
+def of_version(name: str, version: str, flavour: str = "cloud") -> bool:
     """Whether a kernel package is the version asked for: 6.1, 6.12.107 or a whole release."""
-    found = KERNEL.fullmatch(name)
+    found = KERNELS[flavour].fullmatch(name)
     if found is None:
         return False
-    wanted_version = version.removesuffix("-cloud-arm64")
+    wanted_version = version.removesuffix("-arm64").removesuffix("-cloud")
     return re.match(re.escape(wanted_version) + r"($|[.+~-])", found[1]) is not None
 
 
@@ -118,11 +136,12 @@ def image_in(tree: Path) -> Path | None:
     return next(iter(found), None)
 
 
-def cached_kernel(cache: Path, version: str) -> Path | None:
+def cached_kernel(cache: Path, version: str, flavour: str = "cloud") -> Path | None:
     """The newest cached kernel of a version, this system's own among them."""
-    trees = [*cache.glob("linux-image-*"), *(cache / "kernels").glob("linux-image-*")]
+    places = (home(cache, flavour), cache / "kernels")
+    trees = [tree for place in places for tree in place.glob("linux-image-*")]
     trees = sorted(trees, key=lambda tree: version_key(tree.name), reverse=True)
-    return next((image for tree in trees if of_version(tree.name, version)
+    return next((image for tree in trees if of_version(tree.name, version, flavour)
                  and (image := image_in(tree))), None)
 
 
@@ -196,25 +215,27 @@ class Apt:
         # Without Error-Mode=any, an unreachable archive is only a warning (apt-get(8)).
         self.run("apt-get", "update", "-q", "--error-on=any")
 
-    def kernels(self) -> list[str]:
+    def kernels(self, flavour: str) -> list[str]:
         names = self.run("apt-cache", "pkgnames", "linux-image-").split()
-        return sorted(filter(KERNEL.fullmatch, names), key=version_key, reverse=True)
+        return sorted(filter(KERNELS[flavour].fullmatch, names), key=version_key, reverse=True)
 
-    def offered(self, version: str) -> str | None:
+    def offered(self, version: str, flavour: str) -> str | None:
         """The newest kernel package of a version, after reading the lists anew."""
         self.update()
-        return next((name for name in self.kernels() if of_version(name, version)), None)
+        names = self.kernels(flavour)
+        return next((name for name in names if of_version(name, version, flavour)), None)
 
-    def newest(self) -> str:
+    def newest(self, flavour: str) -> str:
         name = None
         try:
-            name = kernel_in_depends(self.run("apt-cache", "show", METAPACKAGE))
+            shown = self.run("apt-cache", "show", METAPACKAGES[flavour])
+            name = kernel_in_depends(shown, flavour)
         except FetchError as error:
             note(f"fetch_linux: {error}")
         if name is None:
             raise FetchError(
-                f"apt's sources here offer no {METAPACKAGE} for arm64 (a Debian source does, "
-                "unless it is limited to another architecture); give hvcemu an Image instead"
+                f"apt's sources here offer no {METAPACKAGES[flavour]} for arm64 (a Debian source "
+                "does, unless it is limited to another architecture); give hvcemu an Image instead"
             )
         return name
 
@@ -228,8 +249,10 @@ class Apt:
                 raise FetchError(f"apt-get download {package} left no .deb; try --force again")
             tree = Path(scratch) / "tree"
             extract(deb, tree)
-            shutil.rmtree(self.cache / name, ignore_errors=True)
-            tree.rename(self.cache / name)
+            target = self.cache / name
+            shutil.rmtree(target, ignore_errors=True)
+            target.parent.mkdir(exist_ok=True)
+            tree.rename(target)
 
 
 def copy_sources(system: Path, parts: Path) -> None:
@@ -271,36 +294,71 @@ def extract(deb: Path, tree: Path) -> None:
         raise FetchError(complaint(f"dpkg-deb --fsys-tarfile {deb.name}", said))
 
 
-def fetch(cache: Path, *, force: bool, busybox: bool) -> list[Path]:
+def fetch(
+    cache: Path, *, force: bool = False, busybox: bool = False, initrd: bool = False,
+    version: str | None = None, flavour: str = "cloud",
+) -> list[Path]:  # fmt: skip
     """The paths to print, the kernel's Image last; from the cache unless `force`."""
-    apt: Apt | None = None
-    if force or not cached_images(cache):
-        apt = Apt(cache)
-        apt.update()
-        kernel = apt.newest()
-        apt.unpack(kernel, kernel)
-    if busybox and (force or cached_busybox(cache) is None):
-        if apt is None:
-            apt = Apt(cache)
-            apt.update()
-        apt.unpack(BUSYBOX, BUSYBOX)
-    images, box = cached_images(cache), cached_busybox(cache)
+    apt = functools.cache(lambda: updated(Apt(cache)))
+    if version is None:
+        image = fetch_newest(cache, apt, flavour, force=force)
+    else:
+        image = fetch_kernel(cache, version, flavour, force=force)
+    box = fetch_busybox(cache, apt, force=force) if busybox or initrd else None
+    paths = [box] if box and busybox else []
+    paths += [make_initramfs(cache, box)] if box and initrd else []
+    return [*paths, image]
+
+
+def updated(apt: Apt) -> Apt:
+    apt.update()
+    return apt
+
+
+def fetch_newest(cache: Path, apt: Callable[[], Apt], flavour: str, *, force: bool) -> Path:
+    """The Image of this system's newest kernel."""
+    if force or not cached_images(cache, flavour):
+        kernel = apt().newest(flavour)
+        apt().unpack(kernel, str((home(cache, flavour) / kernel).relative_to(cache)))
+    images = cached_images(cache, flavour)
     if not images:
         raise FetchError("the package holds no boot/vmlinuz; give hvcemu an Image instead")
-    return [*([box] if busybox and box else []), images[0]]
+    return images[0]
 
 
-def fetch_kernel(cache: Path, version: str) -> Path:
+def fetch_busybox(cache: Path, apt: Callable[[], Apt], *, force: bool) -> Path:
+    """The static busybox for arm64."""
+    if force or cached_busybox(cache) is None:
+        apt().unpack(BUSYBOX, BUSYBOX)
+    box = cached_busybox(cache)
+    if box is None:
+        raise FetchError(f"the package {BUSYBOX} holds no bin/busybox; try --force")
+    return box
+
+
+def make_initramfs(cache: Path, busybox: Path) -> Path:
+    """The root file system around it; written anew each time, and always the same."""
+    target = cache / INITRAMFS
+    with tempfile.NamedTemporaryFile(dir=cache, prefix=".part-", delete=False) as part:
+        part.write(initramfs.initramfs(busybox.read_bytes()))
+    Path(part.name).chmod(0o644)
+    return Path(part.name).replace(target)
+
+
+def fetch_kernel(
+    cache: Path, version: str, flavour: str = "cloud", *, force: bool = False
+) -> Path:
     """The Image of a kernel by its version: from the cache, this system's sources, other suites."""
-    if image := cached_kernel(cache, version):
+    if not force and (image := cached_kernel(cache, version, flavour)):
         return image
     apt = Apt(cache / "kernels")
-    name = apt.offered(version)
+    name = apt.offered(version, flavour)
     if name is None:
         apt.widen()
-        name = apt.offered(version)
+        name = apt.offered(version, flavour)
     if name is None:
-        series = sorted({m[1] for m in map(SERIES.search, apt.kernels()) if m}, key=version_key)
+        names = apt.kernels(flavour)
+        series = sorted({m[1] for m in map(SERIES.search, names) if m}, key=version_key)
         raise FetchError(f"apt offers no kernel {version} for arm64; it has {', '.join(series)}")
     # From 7.0 on, linux-image is an empty package that depends on linux-binary.
     binary = name.replace("linux-image-", "linux-binary-")
@@ -314,21 +372,46 @@ def fetch_kernel(cache: Path, version: str) -> Path:
 
 def show_list(cache: Path) -> None:
     """What is cached, then what apt offers."""
-    for image in cached_images(cache):
-        print(f"cached   {image}")
-    apt = Apt(cache)
-    apt.update()
-    for name in apt.kernels():
-        print(f"offered  {name}")
+    for flavour in KERNELS:
+        for image in cached_images(cache, flavour):
+            print(f"cached   {image}")
+    for tree in sorted(cache.glob("kernels/linux-image-*")):
+        print(f"cached   {image_in(tree)}")
+    apt = updated(Apt(cache))
+    for flavour in KERNELS:
+        for name in apt.kernels(flavour):
+            print(f"offered  {name}")
+
+
+def how_to_run(initrd: Path, image: Path) -> str:
+    """A command line to copy; --mem is what a kernel with its root file system is at ease in."""
+    words = ["hvcemu", "run", str(image), "--initrd", str(initrd)]
+    return shlex.join(words) + ' --append "console=ttyAMA0" --mem 512M'
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="fetch_linux", description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, metavar="DIR", help=f"default: {default_cache()}")
     parser.add_argument("--force", action="store_true", help="fetch again, even when cached")
+    parser.add_argument("--kernel", metavar="VERSION", help="6.1, 6.12 … (this system's newest)")
+    parser.add_argument("--flavour", choices=KERNELS, default="cloud", help="(cloud)")
     parser.add_argument("--busybox", action="store_true", help="also busybox, printed before")
+    parser.add_argument(
+        "--initrd", action="store_true", help="also a root file system, printed before the Image"
+    )
     parser.add_argument("--list", action="store_true", help="what is cached and what apt offers")
     return parser.parse_args(argv)
+
+
+def show_paths(cache: Path, options: argparse.Namespace) -> None:
+    """Fetch what was asked for and print where it is."""
+    paths = fetch(
+        cache, force=options.force, busybox=options.busybox, initrd=options.initrd,
+        version=options.kernel, flavour=options.flavour,
+    )  # fmt: skip
+    if options.initrd:
+        note(how_to_run(*paths[-2:]))
+    print(*paths, sep="\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -339,7 +422,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.list:
             show_list(cache)
         else:
-            print(*fetch(cache, force=options.force, busybox=options.busybox), sep="\n")
+            show_paths(cache, options)
     except FetchError as error:
         note(f"fetch_linux: {error}")
         return 2
