@@ -11,32 +11,54 @@ by looking (`sync`) before the interrupt controller is asked.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from emu.arch import PSTATE_F, PSTATE_I, SysReg
-from emu.bus import GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR, PL011, Place
+from emu.bus import (
+    GIC_CPU_INTERFACE,
+    GIC_DISTRIBUTOR,
+    GIC_REDISTRIBUTOR,
+    PL011,
+    PL031,
+    PL061,
+    Line,
+    Place,
+)
 from emu.console import Console
 from emu.devices.pl011 import Pl011
 from emu.engine import Engine
 from emu.hooks import is_gic
 from emu.machine import Machine, Vcpu
-from emu.timers import PHYSICAL, PPI, VIRTUAL
+from emu.service import MpState
+from emu.timers import NEVER, PHYSICAL, PPI, VIRTUAL
 
-UART_INTID = 33
-"""SPI 1 (qemu v7.2 hw/arm/virt.c: a15irqmap[VIRT_UART])."""
+UART, RTC, GPIO = 33, 34, 39
+"""INTIDs: SPI 1, 2 and 7 (qemu v7.2 hw/arm/virt.c: a15irqmap)."""
+GIC_VERSIONS = (2, 3)
+GICV2_CPUS = 8
+"""As many as a GICv2 has room for (IHI 0048, GICD_TYPER.CPUNumber)."""
 
 
 class Board:
     """The devices of one machine. `devices` are those there are so far."""
 
-    def __init__(self, engine: Engine, machine: Machine, console: Console) -> None:
+    def __init__(
+        self, engine: Engine, machine: Machine, console: Console, gic_version: int = 3
+    ) -> None:
         self._engine, self._machine = engine, machine
         self.console = console
+        self.gic_version = gic_version
         self.devices: dict[str, Any] = {}
         self.current = 0
         """Index of the vCPU that has the engine."""
         self.gic: Any = None
+
+    @property
+    def running(self) -> Vcpu:
+        """The vCPU that has the engine."""
+        return self._machine.vcpus[self.current]
 
     # -- devices ------------------------------------------------------------------------------
 
@@ -52,32 +74,97 @@ class Board:
         """One of the devices there can be, in its reset state."""
         _MAKERS[name](self)
 
+    def states(self) -> dict[str, Any]:
+        """What each device is in, for who saves the machine."""
+        return {name: device.state for name, device in self.devices.items()}
+
+    def restore(self, states: dict[str, Any]) -> None:
+        """Bring every device to a state; those not named are reset."""
+        for name in states.keys() - self.devices.keys():
+            self.make(name)
+        # The interrupt controller last: it knows the lines as they were.
+        for name, device in sorted(self.devices.items(), key=lambda item: item[0] == "gic"):
+            device.restore(states.get(name))
+        for vcpu in self._machine.vcpus:
+            self.leave(vcpu)
+        self._engine.hooks.interrupts = self.pending(self.running)
+
     def _map(self, place: Place, device: Any) -> None:
         self._engine.map_device(place.base, place.size, device)
 
+    def _line(self, intid: int) -> Line:
+        """An interrupt line; the controller is made with the first that goes high."""
+
+        board = weakref.ref(self)  # no reference cycle: a machine is freed with its last reference
+
+        def line(level: bool) -> None:
+            if found := board():
+                found.set_level(intid, level)
+
+        return line
+
+    def set_level(self, intid: int, level: bool) -> None:
+        """Drive the line of an SPI."""
+        if self.gic is None and level:
+            self.make("gic")
+        if self.gic is not None:
+            self.gic.set_level(intid, level)
+
     def _make_pl011(self) -> None:
-        self.devices["pl011"] = uart = Pl011(self.console)
+        self.devices["pl011"] = uart = Pl011(self.console, self._line(UART))
         self._map(PL011, uart)
 
+    def _make_pl031(self) -> None:
+        from emu.devices.pl031 import Pl031
+
+        self.devices["pl031"] = clock = Pl031(self._machine.clock, self._line(RTC))
+        self._map(PL031, clock)
+
+    def _make_pl061(self) -> None:
+        from emu.devices.pl061 import Pl061
+
+        self.devices["pl061"] = gpio = Pl061(self._machine.clock, self._line(GPIO))
+        self._map(PL061, gpio)
+
     def _make_gic(self) -> None:
+        if self.gic_version == 2:
+            self._make_gicv2()
+        else:
+            self._make_gicv3()
+        for vcpu in self._machine.vcpus:
+            self.sync(vcpu)
+
+    def _make_gicv3(self) -> None:
         from emu.devices.gicv3 import GicV3
 
-        self.gic = self.devices["gic"] = gic = GicV3(self._machine.mpidrs(), self._changed)
+        self.gic = self.devices["gic"] = gic = GicV3(self._machine.mpidrs(), self._listener())
         self._map(GIC_DISTRIBUTOR, gic.distributor)
         frames = GIC_REDISTRIBUTOR._replace(size=0x2_0000 * len(self._machine.vcpus))
         self._map(frames, gic.redistributors)
-        for vcpu in self._machine.vcpus:
-            self.sync(vcpu)
+
+    def _make_gicv2(self) -> None:
+        from emu.devices.gicv2 import GicV2
+
+        self.gic = self.devices["gic"] = gic = GicV2(len(self._machine.vcpus), self._listener())
+        gic.current = self.current
+        self._map(GIC_DISTRIBUTOR, gic.distributor)
+        self._map(GIC_CPU_INTERFACE, _Synchronised(self, gic.interface))
+
+    def press_power_key(self) -> None:
+        """Ask the guest to switch off, as the key of a machine does."""
+        if "pl061" not in self.devices:
+            self.make("pl061")
+        self.devices["pl061"].press_power_key()
 
     # -- interrupts -----------------------------------------------------------------------------
 
     def system_register(self, reg: SysReg, is_write: bool, value: int) -> int | None:
         """An access of the running vCPU (engine.py:Traps)."""
-        if not is_gic(reg):
+        if not is_gic(reg) or self.gic_version != 3:
             return None
         if self.gic is None:
             self.make("gic")
-        self.sync(self._machine.vcpus[self.current])
+        self.sync(self.running)
         if not is_write:
             answer: int | None = self.gic.read_register(self.current, reg)
             return answer
@@ -91,10 +178,18 @@ class Board:
         irq, fiq = gic.asserted >> vcpu.index & 1, gic.asserted_fiq >> vcpu.index & 1
         return (PSTATE_I if irq else 0) | (PSTATE_F if fiq else 0)
 
+    def _listener(self) -> Callable[[], None]:
+        changed = weakref.WeakMethod(self._changed)
+
+        def listen() -> None:
+            if method := changed():
+                method()
+
+        return listen
+
     def _changed(self) -> None:
         """The interrupt controller signals something else: the scheduler looks again."""
-        vcpus = self._machine.vcpus
-        self._engine.hooks.interrupts = self.pending(vcpus[self.current])
+        self._engine.hooks.interrupts = self.pending(self.running)
         if self._engine.running and self._sleepers():
             self._engine.stop()
 
@@ -103,7 +198,7 @@ class Board:
         signalled = self.gic.asserted | self.gic.asserted_fiq
         if not signalled:
             return []
-        return [v for v in self._machine.vcpus if v.waiting and signalled >> v.index & 1]
+        return [v for v in self._machine.vcpus if _sleeps(v) and signalled >> v.index & 1]
 
     def wake(self) -> None:
         """WFI ends with an interrupt, masked or not (DDI 0487, WFI wake-up events)."""
@@ -111,6 +206,8 @@ class Board:
             return
         for vcpu in self._sleepers():
             vcpu.waiting = False
+            if vcpu.state is MpState.SUSPENDED:
+                vcpu.state = MpState.RUNNABLE
             if vcpu.index != self.current:
                 vcpu.ready_since = self._machine.clock.cycles
 
@@ -137,16 +234,54 @@ class Board:
         """Tell the interrupt controller what has become due."""
         now = self._machine.clock.cycles
         vcpus = self._machine.vcpus
-        running = vcpus[self.current]
-        if any(running.timers.ctl):
+        if any((running := self.running).timers.ctl):
             running.alarm = running.timers.expiry(now)
         for vcpu in vcpus:
             if vcpu.alarm <= now:
                 self.sync(vcpu)
+        for device in self._timed():
+            if device.next_event() <= now:
+                device.advance()
 
     def next_event(self) -> int:
-        """The cycle at which something is due next for a vCPU that does not run; NEVER."""
-        return min(v.alarm for v in self._machine.vcpus)
+        """The cycle at which something is due next, the running vCPU's timers apart; NEVER."""
+        dues = [vcpu.alarm for vcpu in self._machine.vcpus]
+        return min(dues + [device.next_event() for device in self._timed()], default=NEVER)
+
+    def _timed(self) -> list[Any]:
+        """The devices in which something will become due."""
+        found = [self.devices[name] for name in _TIMED if name in self.devices]
+        return [device for device in found if device.next_event() is not None]
+
+    def switch_to(self, vcpu: Vcpu) -> None:
+        """A vCPU has got the engine."""
+        self.current = vcpu.index
+        self._engine.use_timers(vcpu.timers)
+        if self.gic is not None and self.gic_version == 2:
+            self.gic.current = vcpu.index
+
+
+class _Synchronised:
+    """The CPU interface of a GICv2: it sees the timers' lines as they are now."""
+
+    def __init__(self, board: Board, device: Any) -> None:
+        self._board, self._device = weakref.ref(board), device
+
+    def read(self, offset: int, width: int) -> int:
+        self._sync()
+        return int(self._device.read(offset, width))
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        self._sync()
+        self._device.write(offset, width, value)
+
+    def _sync(self) -> None:
+        if board := self._board():
+            board.sync(board.running)
+
+
+def _sleeps(vcpu: Vcpu) -> bool:
+    return vcpu.waiting or vcpu.state is MpState.SUSPENDED
 
 
 def _among(address: int, places: tuple[Place, ...]) -> bool:
@@ -155,11 +290,16 @@ def _among(address: int, places: tuple[Place, ...]) -> bool:
 
 _PLACES: dict[str, tuple[Place, ...]] = {
     "pl011": (PL011,),
-    "gic": (GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR),
+    "pl031": (PL031,),
+    "pl061": (PL061,),
+    "gic": (GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR, GIC_CPU_INTERFACE),
 }
 _MAKERS: dict[str, Callable[[Board], None]] = {
     "pl011": Board._make_pl011,
+    "pl031": Board._make_pl031,
+    "pl061": Board._make_pl061,
     "gic": Board._make_gic,
 }
 DEVICES = tuple(_MAKERS)
 """The names of all devices there can be."""
+_TIMED = ("pl031", "pl061")

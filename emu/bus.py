@@ -51,7 +51,10 @@ class Place(NamedTuple):
 # The address map of QEMU's virt machine (qemu v7.2 hw/arm/virt.c: base_memmap).
 GIC_DISTRIBUTOR = Place("GICv3 distributor", 0x0800_0000, 0x1_0000)
 GIC_REDISTRIBUTOR = Place("GICv3 redistributor", 0x080A_0000, 0x00F6_0000)
+GIC_CPU_INTERFACE = Place("GICv2 CPU interface", 0x0801_0000, 0x1_0000)
 PL011 = Place("PL011", 0x0900_0000, 0x1000)
+PL031 = Place("real-time clock", 0x0901_0000, 0x1000)
+PL061 = Place("GPIO", 0x0903_0000, 0x1000)
 PL031 = Place("PL031", 0x0901_0000, 0x1000)
 PL061 = Place("PL061", 0x0903_0000, 0x1000)
 FLASH = (Place("flash", 0, 0x0400_0000), Place("flash", 0x0400_0000, 0x0400_0000))

@@ -274,6 +274,12 @@ class Cpu:
         self.lib.uc_reg_read(self.handle, number, self._place)
         return self._word.value
 
+    def get_system(self, reg: arch.SysReg) -> int:
+        """Read a system register by its encoding."""
+        cell = CpReg(reg.crn, reg.crm, reg.op0, reg.op1, reg.op2, 0)
+        self.lib.uc_reg_read(self.handle, REG_CP_REG, ctypes.byref(cell))
+        return cell.value
+
     def set(self, name: str, value: int) -> None:
         """Write a register by its architectural name."""
         number = _REGISTERS.get(name)

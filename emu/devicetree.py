@@ -5,7 +5,7 @@ functions it calls), since guests know that machine; the bindings are the kernel
 (Documentation/devicetree/bindings: arm/psci.yaml, arm/cpus.yaml, arm,gic-v3.yaml,
 arm,arch_timer.yaml, serial/pl011.yaml) and the format is the Devicetree Specification v0.4,
 chapter 5. Where we differ from QEMU: a CPU's unit address is its affinity, as cpus.yaml asks; the
-redistributor region ends with the last CPU; there is no flash, PCI, RTC, GPIO or virtio; and
+redistributor region ends with the last CPU; there is no flash, PCI or virtio; and
 /hypervisor appears where a profile has one.
 
 The same `Board` gives the same bytes. The library `fdt` writes them; it is imported at the first
@@ -28,10 +28,16 @@ from emu.errors import BootError
 GICD: Final = (0x0800_0000, 0x1_0000)  # QEMU hw/arm/virt.c base_memmap[VIRT_GIC_DIST]
 GICR: Final = (0x080A_0000, 0x2_0000)  # base_memmap[VIRT_GIC_REDIST]; two 64 KiB frames per CPU
 GICR_MAX = 0xF6_0000 // 0x2_0000  # 123 CPUs: base_memmap[VIRT_GIC_REDIST].size
+GICC: Final = (0x0801_0000, 0x1_0000)  # base_memmap[VIRT_GIC_CPU]: GICv2
 PL011: Final = (0x0900_0000, 0x1000)  # base_memmap[VIRT_UART]
+PL031: Final = (0x0901_0000, 0x1000)  # base_memmap[VIRT_RTC]
+PL061: Final = (0x0903_0000, 0x1000)  # base_memmap[VIRT_GPIO]
 CLOCK_PHANDLE, GIC_PHANDLE = 0x8000, 0x8002  # as QEMU's dumpdtb shows them; any would do
+GPIO_PHANDLE = 0x8003
 SPI, PPI, LEVEL_HIGH = 0, 1, 4  # bindings interrupt-controller/arm,gic-v3.yaml, irq.h
-UART_SPI = 1  # QEMU a15irqmap[VIRT_UART]: INTID 33
+UART_SPI, RTC_SPI, GPIO_SPI = 1, 2, 7  # QEMU a15irqmap: INTIDs 33, 34, 39
+PMU_PPI = 7  # QEMU VIRTUAL_PMU_IRQ: INTID 23
+KEY_POWER, POWER_LINE = 116, 3  # linux/input-event-codes.h; QEMU create_gpio_keys
 TIMER_PPIS = (13, 14, 11, 10)  # QEMU: secure, non-secure, virtual, hypervisor (INTID 16 + n)
 AFFINITY = 0xFF_00FF_FFFF  # MPIDR_EL1 Aff3, Aff2, Aff1, Aff0 (Arm ARM D24.2); cpus.yaml `reg`
 PSCI_CELLS = ("cpu_suspend", "cpu_off", "cpu_on", "migrate")  # psci.yaml
@@ -59,6 +65,7 @@ class Board:
     hypervisor: tuple[str, ...] = ()
     bootargs: str = ""
     initrd: tuple[int, int] | None = None
+    gic: int = 3
     kaslr_seed: int | None = None
     rng_seed: bytes = b""
 
@@ -103,11 +110,14 @@ def _nodes(board: Board) -> list[tuple[str, _Properties]]:
     memory = {"device_type": "memory", "reg": _reg(board.ram_base, board.ram_size)}
     nodes.append((f"/memory@{board.ram_base:x}", memory))
     nodes += _cpus(board)
-    nodes.append(("/timer", _timer()))
-    nodes.append((f"/intc@{GICD[0]:x}", _gic(len(board.mpidrs))))
-    nodes.append(("/apb-pclk", _clock()))
-    nodes.append((f"/pl011@{PL011[0]:x}", _pl011()))
-    return nodes
+    cpus = len(board.mpidrs)
+    private = LEVEL_HIGH if board.gic == 3 else LEVEL_HIGH | (1 << cpus) - 1 << 8
+    nodes.append(("/timer", _timer(private)))
+    nodes.append((f"/intc@{GICD[0]:x}", _gicv3(cpus) if board.gic == 3 else _gicv2()))
+    pmu = {"compatible": "arm,armv8-pmuv3", "interrupts": [PPI, PMU_PPI, private]}
+    nodes += [("/pmu", pmu), ("/apb-pclk", _clock()), (f"/pl011@{PL011[0]:x}", _pl011())]
+    nodes.append((f"/pl031@{PL031[0]:x}", _pl031()))
+    return [*nodes, *_power_key()]
 
 
 def _root() -> _Properties:
@@ -154,23 +164,36 @@ def _cpus(board: Board) -> list[tuple[str, _Properties]]:
     return nodes
 
 
-def _timer() -> _Properties:
-    cells = [cell for ppi in TIMER_PPIS for cell in (PPI, ppi, LEVEL_HIGH)]
+def _timer(flags: int) -> _Properties:
+    cells = [cell for ppi in TIMER_PPIS for cell in (PPI, ppi, flags)]
     compatible = ["arm,armv8-timer", "arm,armv7-timer"]
     return {"compatible": compatible, "always-on": None, "interrupts": cells}
 
 
-def _gic(cpus: int) -> _Properties:
+_CONTROLLER: _Properties = {
+    "phandle": GIC_PHANDLE,
+    "#interrupt-cells": 3,
+    "interrupt-controller": None,
+    "#address-cells": 2,
+    "#size-cells": 2,
+    "ranges": None,
+}
+
+
+def _gicv3(cpus: int) -> _Properties:
     return {
-        "phandle": GIC_PHANDLE,
+        **_CONTROLLER,
         "compatible": "arm,gic-v3",
-        "#interrupt-cells": 3,
-        "interrupt-controller": None,
-        "#address-cells": 2,
-        "#size-cells": 2,
-        "ranges": None,
         "#redistributor-regions": 1,
         "reg": [*_reg(*GICD), *_reg(GICR[0], GICR[1] * cpus)],
+    }
+
+
+def _gicv2() -> _Properties:
+    return {
+        **_CONTROLLER,
+        "compatible": "arm,cortex-a15-gic",
+        "reg": [*_reg(*GICD), *_reg(*GICC)],
     }
 
 
@@ -192,6 +215,40 @@ def _pl011() -> _Properties:
         "clocks": [CLOCK_PHANDLE, CLOCK_PHANDLE],
         "clock-names": ["uartclk", "apb_pclk"],
     }
+
+
+def _pl031() -> _Properties:
+    return {
+        "compatible": ["arm,pl031", "arm,primecell"],
+        "reg": _reg(*PL031),
+        "interrupts": [SPI, RTC_SPI, LEVEL_HIGH],
+        "clocks": CLOCK_PHANDLE,
+        "clock-names": "apb_pclk",
+    }
+
+
+def _power_key() -> list[tuple[str, _Properties]]:
+    """QEMU create_gpio_devices: a key on line 3 of the GPIO."""
+    gpio = {
+        "phandle": GPIO_PHANDLE,
+        "compatible": ["arm,pl061", "arm,primecell"],
+        "reg": _reg(*PL061),
+        "#gpio-cells": 2,
+        "gpio-controller": None,
+        "interrupts": [SPI, GPIO_SPI, LEVEL_HIGH],
+        "clocks": CLOCK_PHANDLE,
+        "clock-names": "apb_pclk",
+    }
+    key = {
+        "label": "GPIO Key Poweroff",
+        "linux,code": KEY_POWER,
+        "gpios": [GPIO_PHANDLE, POWER_LINE, 0],
+    }
+    return [
+        (f"/pl061@{PL061[0]:x}", gpio),
+        ("/gpio-keys", {"compatible": "gpio-keys"}),
+        ("/gpio-keys/poweroff", key),
+    ]
 
 
 # --- what cannot be described -----------------------------------------------------------------

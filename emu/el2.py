@@ -66,7 +66,7 @@ class El2:
                 raise ProfileError(f"{self.profile.place('services', name)}: {error}") from None
         if self.profile.modes["asyncpf"] == "present":
             self._add(service_class("asyncpf"), {})
-        own = tuple(services)
+        self.own_classes = own = tuple(services)
         self.own_services = tuple(cls.name for cls in own)
         for cls in own:
             self._add(cls, {})

@@ -31,6 +31,7 @@ class Extras(NamedTuple):
     dtb: FilePath | None = None
     conduit: Conduit | str | None = None
     core: str = DEFAULT_CORE
+    gic: int = 3
 
 
 def place(
@@ -98,6 +99,7 @@ def _board(
         hypervisor=promise.hypervisor,
         bootargs=extras.append,
         initrd=initrd,
+        gic=extras.gic,
         cpu_compatible="arm,armv8" if extras.core == "max" else f"arm,{extras.core}",
     )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 from emu import exits
 from emu.arch import INSN_SIZE, PSTATE_F, VECTOR_FIQ, VECTOR_IRQ, SysReg
-from emu.board import Board
+from emu.board import GIC_VERSIONS, GICV2_CPUS, Board
 from emu.boot import Parts, load_image
 from emu.bus import STOLEN_TIME, absent_device
 from emu.clock import Clock
@@ -23,6 +23,7 @@ from emu.el2 import El2
 from emu.engine import Access, Engine, Stop
 from emu.errors import BootError, SnapshotError
 from emu.exits import Exit, Fault, Mmio
+from emu.identification import REGISTERS, coherent
 from emu.image import Image, ImageKind, Ram
 from emu.instrument import CallRecord, ExceptionRecord, Instrument
 from emu.loader import Extras, place
@@ -86,6 +87,7 @@ class Vm:
         cpus: int = 1,
         memory: int = 64 * MIB,
         core: str = DEFAULT_CORE,
+        gic: int = 3,
         seed: int = 0,
         append: str = "",
         initrd: str | os.PathLike[str] | None = None,
@@ -102,6 +104,7 @@ class Vm:
         libraries: Iterable[str | os.PathLike[str]] = (),
     ) -> None:
         _check_size(cpus, memory, bare=image is None)
+        _check_gic(gic, cpus)
         found = load_profile(profile) if isinstance(profile, str) else profile
         self.profile = found.with_modes(modes or {})
         self.ram = Ram(size=memory)
@@ -118,7 +121,7 @@ class Vm:
         self.machine = Machine(cpus, self.clock, seed, stolen_time=has_stolen_time)
         self.el2 = El2(self.profile, self.machine, services)
         self.semihosting_host = Semihosting(self.engine, self.console, self.clock)
-        self.board = Board(self.engine, self.machine, self.console)
+        self.board = Board(self.engine, self.machine, self.console, gic)
         self.devices = self.board.devices
         self._vcpu = self.machine.vcpus[0] if cpus else Vcpu(-1, 0)
         self._only: Vcpu | None = None
@@ -140,10 +143,9 @@ class Vm:
                 vcpu.admitted = False
         if image is not None:
             self._map()
-            extras = Extras(append, initrd, dtb, conduit, core)
-            self.dtb = place(
-                self.image, self.ram, self.engine.write, self.profile, self.machine.mpidrs(), extras
-            )
+            self._identify()
+            self._extras = Extras(append, initrd, dtb, conduit, core, gic)
+            self._place()
             if stubs:
                 self._place_stubs(stubs)
             self._start_boot_cpu()
@@ -161,6 +163,20 @@ class Vm:
         if "pvtime" in self.profile.services:
             self.engine.map_ram(STOLEN_TIME.base, STOLEN_TIME.size)
         self.board.make("pl011")
+
+    def _place(self) -> None:
+        """Fill RAM, as a boot loader does."""
+        self.dtb = place(
+            self.image, self.ram, self.engine.write, self.profile, self.machine.mpidrs(),
+            self._extras,
+        )  # fmt: skip
+
+    def _identify(self) -> None:
+        for reg, value in coherent(
+            {reg: self.engine.cpu.get_system(reg) for reg in REGISTERS},
+            gic_registers=self.board.gic_version == 3,
+        ):
+            self.engine.hooks.identify(reg.crm, reg.op2, value)
 
     def _place_stubs(self, stubs: Mapping[str, Stub]) -> None:
         from emu.function import place_stubs
@@ -213,6 +229,42 @@ class Vm:
         from emu.blocks import Block
 
         return Block(self.engine, address.__index__(), size)
+
+    # -- what a machine does by itself ------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Start the machine again, as after SYSTEM_RESET: all but the clock and the console."""
+        self._exit = self._forwarded = None
+        self._only = None
+        for base, block, _ in self.engine.ram():
+            self.engine.write(base, bytes(len(block)))
+        for vcpu in self.machine.vcpus:
+            vcpu.state, vcpu.waiting, vcpu.start = MpState.STOPPED, False, None
+            vcpu.stolen_start = vcpu.ready_since = None
+            vcpu.timers.ctl[:] = 0, 0
+        policy, own = self.el2.policy, self.el2
+        self.el2 = El2(own.profile, self.machine, own.own_classes)
+        self.el2.policy = policy
+        self.board.restore({})
+        self._place()
+        self._start_boot_cpu()
+
+    def resume_later(self, exit: exits.SystemEvent) -> None:
+        """Honour SYSTEM_SUSPEND: this vCPU sleeps until an interrupt, then starts anew.
+
+        The entry point and the context are still in x1 and x2 (linux v6.17
+        Documentation/virt/kvm/api.rst, KVM_SYSTEM_EVENT_SUSPEND; DEN0022 §5.1.19).
+        """
+        _, entry, context = self.engine.arguments(3)
+        vcpu = self.machine.vcpus[exit.vcpu]
+        vcpu.state, vcpu.waiting = MpState.SUSPENDED, False
+        vcpu.start = Start(entry, context)
+        self._exit = None
+
+    def poll_input(self, *, idle: bool = False) -> None:
+        """Look whether console input has come; between two runs."""
+        if uart := self.devices.get("pl011"):
+            uart.poll(idle=idle)
 
     # -- the VMM's side -------------------------------------------------------------------------
 
@@ -338,11 +390,15 @@ class Vm:
 
     def _idle(self, deadline: int) -> Exit | None:
         """Nobody can run: time passes until something is due."""
-        current, due = self._vcpu, self.board.next_event()
+        self.poll_input(idle=True)
+        self.board.wake()
+        if self._next_ready(self._vcpu) is not None:
+            return None
+        due = self.board.next_event()
         if due == NEVER:
-            return exits.Wfi(vcpu=current.index)
+            return exits.Wfi(vcpu=self._vcpu.index)
         self.clock.jump(max(min(due, deadline) - self.clock.cycles, 0))
-        return None if due < deadline else exits.Deadline(vcpu=current.index)
+        return None if due < deadline else exits.Deadline(vcpu=self._vcpu.index)
 
     def _interrupt(self, vcpu: Vcpu) -> None:
         """Let the vCPU that is about to run take an interrupt, or watch for it to unmask it."""
@@ -399,8 +455,7 @@ class Vm:
         else:
             self.engine.restore(vcpu.context)
         self._vcpu = vcpu
-        self.board.current = vcpu.index
-        self.engine.use_timers(vcpu.timers)
+        self.board.switch_to(vcpu)
 
     def _reset(self, vcpu: Vcpu, start: Start) -> None:
         """The state of abi/B §B4: EL1h, MMU off, DAIF masked, x0 given and the rest zero."""
@@ -595,6 +650,13 @@ def _stub_sizes(stubs: Mapping[str, Stub] | None) -> dict[str, int]:
     from emu.function import stub_sizes
 
     return stub_sizes(stubs)
+
+
+def _check_gic(version: int, cpus: int) -> None:
+    if version not in GIC_VERSIONS:
+        raise BootError(f"--gic {version}: this machine has a GICv2 or a GICv3")
+    if version == 2 and cpus > GICV2_CPUS:
+        raise BootError(f"--cpus {cpus}: a GICv2 has room for {GICV2_CPUS}; use --gic 3")
 
 
 def _check_size(cpus: int, memory: int, *, bare: bool) -> None:

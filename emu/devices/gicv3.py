@@ -86,20 +86,25 @@ class GicV3:
         state: State | None = None,
     ) -> None:
         self.affinities = [mpidr & MPIDR_AFFINITY for mpidr in mpidrs]
+        self.distributor = Distributor(self)
+        self.redistributors = Redistributors(self)
+        self._changed = changed
+        self.restore(state)
+
+    def restore(self, state: State | None) -> None:
+        """Become what another was, or as after reset."""
         if state is None:
             state = State()
-            state.core.vcpus = [reset_vcpu() for _ in mpidrs]
+            state.core.vcpus = [reset_vcpu() for _ in self.affinities]
         if len(state.routers) != LINES - BANK:
             raise StateError("the interrupt controller has another number of routes")
         self.state = state
         self.arbiter = Arbiter(state.core, len(self.affinities))
         self.registers = SystemRegisters(self.arbiter, self.affinities)
-        self.distributor = Distributor(self)
-        self.redistributors = Redistributors(self)
         for intid in range(BANK, LINES):
             self._route(intid)
         self.arbiter.refresh_shared()
-        self.arbiter.changed = changed
+        self.arbiter.changed = self._changed
 
     @property
     def asserted(self) -> int:

@@ -95,11 +95,15 @@ class Pl011:
         self._level = False
         self._update()
 
+    def restore(self, state: State | None) -> None:
+        """Become what another was, or as after reset."""
+        self.state = state or State()
+        self._update()
+
     def poll(self, *, idle: bool = False) -> None:
         """Look whether input has come; the machine calls it between stretches and when idle.
 
         Input known beforehand comes when idle only: where a stretch ends is the host's affair.
-        Also to be called when `state` was replaced, for the line's sake.
         """
         if idle or self.console.live:
             self._fill()

@@ -50,6 +50,11 @@ class Pl031:
         self._level = False
         self.advance()
 
+    def restore(self, state: State | None) -> None:
+        """Become what another was, or as after reset."""
+        self.state = state or State()
+        self._update()
+
     def next_event(self) -> int | None:
         """The cycle at which the interrupt is due; None while it is masked or there is none."""
         if self.state.alarm is None or not self.state.imsc:
@@ -58,7 +63,7 @@ class Pl031:
         return -(-nanoseconds * CYCLES_PER_SECOND // NS)
 
     def advance(self) -> None:
-        """Raise the alarm if it is due; also to be called when `state` was replaced."""
+        """Raise the alarm if it is due."""
         state = self.state
         if state.alarm is not None and self._second() >= state.alarm:
             state.ris, state.alarm = 1, None

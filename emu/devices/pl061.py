@@ -74,12 +74,17 @@ class Pl061:
         state.data = state.data & ~bit | (bit if high else 0)
         self._update()
 
+    def restore(self, state: State | None) -> None:
+        """Become what another was, or as after reset."""
+        self.state = state or State()
+        self._update()
+
     def next_event(self) -> int | None:
         """The cycle at which something happens by itself."""
         return self.state.release
 
     def advance(self) -> None:
-        """Let go of the key if it is time; also to be called when `state` was replaced."""
+        """Let go of the key if it is time."""
         due = self.state.release
         if due is not None and self.clock.cycles >= due:
             self.state.release = None
