@@ -163,8 +163,11 @@ def _unescaped(text: str) -> bytes:
 
 
 def typed(text: str) -> tuple[bytes, bytes]:
-    """WHEN=>WHAT: what the guest prints, and what is then typed."""
-    when, arrow, what = text.partition("=>")
+    """WHEN=>WHAT: what the guest prints, and what is then typed.
+
+    The last arrow counts: U-Boot's prompt is one.
+    """
+    when, arrow, what = text.rpartition("=>")
     if not arrow or not what:
         raise argparse.ArgumentTypeError(f"{text!r} is not WHEN=>WHAT, such as 'login: =>root\\n'")
     return _unescaped(when), _unescaped(what)

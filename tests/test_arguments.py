@@ -73,7 +73,8 @@ def test_words_that_mean_nothing(function, text):
 @pytest.mark.parametrize(("text", "value"), [
     ("login: =>root\\n", (b"login: ", b"root\n")),
     ("=>now", (b"", b"now")),
-    (r"a\x3d>\t\\=>b=>\r\x03", (b"a=>\t\\", b"b=>\r\x03")),
+    (r"\t\\=>b\x3d>\r\x03", (b"\t\\", b"b=>\r\x03")),
+    ("=> =>version\\n", (b"=> ", b"version\n")),
     ("größe=>ü", ("größe".encode(), "ü".encode())),
 ])
 def test_what_is_typed_and_when(text, value):

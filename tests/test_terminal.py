@@ -19,6 +19,13 @@ from emu.terminal import Keyboard
 
 CHANGED = termios.ECHO | termios.ICANON | termios.IEXTEN
 FOR_EVER = bytes.fromhex("00000014")  # b .
+ECHO = [  # for ever: what DR gives goes back to DR
+    0xD2A1_2001,  # MOVZ x1, #0x900, LSL #16
+    0xB940_0022,  # LDR w2, [x1]
+    0x34FF_FFE2,  # CBZ w2, -4
+    0xB900_0022,  # STR w2, [x1]
+    0x17FF_FFFD,  # B -12
+]
 
 
 @pytest.fixture
@@ -126,11 +133,16 @@ def test_the_escape_may_be_cut(tty):
 
 def test_the_escape_stops_a_guest_that_does_not_listen(tty):
     keys, _ = keyboard(tty[1])
-    with keys.raw():
-        os.write(tty[0], b"ab\x01x")
-        select.select([tty[1]], [], [], 60)
-        with pytest.raises(KeyboardInterrupt):
+    caught: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    try:
+        with keys.raw():
+            os.write(tty[0], b"ab\x01x")
+            select.select([tty[1]], [], [], 60)
             keys.look()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert caught == [signal.SIGINT]
 
 
 def test_semihosting_gets_lines_from_the_terminal_as_it_was(tty):
@@ -170,21 +182,30 @@ def test_no_more_is_taken_ahead_than_is_reasonable(tty, monkeypatch):
         assert keys.unread() == b"ab"
 
 
-@pytest.fixture
-def running(tty, tmp_path):
-    """`hvcemu run` of an endless guest on a terminal; (process, the program's end)."""
+@contextlib.contextmanager
+def hvcemu(code: bytes, tty, tmp_path):
+    """`hvcemu run` of an endless guest on a terminal."""
     guest = tmp_path / "guest.bin"
-    guest.write_bytes(FOR_EVER)
+    guest.write_bytes(code)
     environment = {**os.environ, "PYTHONPATH": str(Path(emu.__file__).parent.parent)}
     process = subprocess.Popen(
         [sys.executable, "-m", "emu", "run", str(guest), "--load", "0x40080000", "--quiet"],
-        stdin=tty[1], env=environment, start_new_session=True,
+        stdin=tty[1], stdout=subprocess.PIPE, env=environment, start_new_session=True,
     )
-    while flags(tty[1]) & termios.ECHO:
-        assert process.poll() is None
-    yield process, tty[0]
-    process.kill()
-    process.wait()
+    try:
+        while flags(tty[1]) & termios.ECHO:
+            assert process.poll() is None
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def running(tty, tmp_path):
+    """(process, our end of its terminal)"""
+    with hvcemu(FOR_EVER, tty, tmp_path) as process:
+        yield process, tty[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -200,3 +221,13 @@ def test_the_escape_ends_a_run(running, tty):
     os.write(ours, b"\x01x")
     assert process.wait(60) == 130
     assert flags(tty[1]) & CHANGED == CHANGED
+
+
+def test_keys_reach_the_guest_as_they_are(tty, tmp_path):
+    code = b"".join(word.to_bytes(4, "little") for word in ECHO)
+    with hvcemu(code, tty, tmp_path) as process:
+        os.write(tty[0], b"a\r\x1a\x04\x01c\x01a.")
+        assert process.stdout is not None
+        assert process.stdout.read(7) == b"a\r\x1a\x04\x03\x01."
+        os.write(tty[0], b"\x01x")
+        assert process.wait(60) == 130
