@@ -30,6 +30,7 @@ from emu.console import Console
 from emu.devices.pl011 import Pl011
 from emu.engine import Engine
 from emu.hooks import is_gic
+from emu.identification import REGISTERS, coherent
 from emu.machine import Machine, Vcpu
 from emu.service import MpState
 from emu.timers import NEVER, PHYSICAL, PPI, VIRTUAL
@@ -59,6 +60,12 @@ class Board:
     def running(self) -> Vcpu:
         """The vCPU that has the engine."""
         return self._machine.vcpus[self.current]
+
+    def identify(self) -> None:
+        """Let the guest read identification registers that agree with this machine."""
+        own = {reg: self._engine.cpu.get_system(reg) for reg in REGISTERS}
+        for reg, value in coherent(own, gic_registers=self.gic_version == 3):
+            self._engine.hooks.identify(reg.crm, reg.op2, value)
 
     # -- devices ------------------------------------------------------------------------------
 
@@ -148,7 +155,7 @@ class Board:
         self.gic = self.devices["gic"] = gic = GicV2(len(self._machine.vcpus), self._listener())
         gic.current = self.current
         self._map(GIC_DISTRIBUTOR, gic.distributor)
-        self._map(GIC_CPU_INTERFACE, _Synchronised(self, gic.interface))
+        self._map(GIC_CPU_INTERFACE, _Synchronised(self, gic.cpu_interface))
 
     def press_power_key(self) -> None:
         """Ask the guest to switch off, as the key of a machine does."""

@@ -110,7 +110,7 @@ class Checkpoint:
         self._el2, self._policy = vm.el2, vm.el2.policy
         self._own: dict[int, Policy] = vm.el2.own_policies()
         self._services = {n: copy.deepcopy(s.state) for n, s in vm.el2.services.items()}
-        self._devices = {n: copy.copy(device.state) for n, device in vm.devices.items()}
+        self._devices = copy.deepcopy(vm.board.states())
         self._console = vm.console.state(), vm.console.printed
         self._code = self._read_code()
         self._memory = [_Memory(block, host) for _, block, host in engine.ram()]
@@ -145,8 +145,8 @@ class Checkpoint:
         vm._exit = copy.copy(self._exit)
         vm.machine.entropy.state, vm.machine.changed = self._machine
         self._restore_el2()
-        for name, device in vm.devices.items():
-            device.state = copy.copy(self._devices[name])
+        vm.board.switch_to(vm._vcpu)
+        vm.board.restore(copy.deepcopy(self._devices))
         console, vm.console.printed = self._console
         vm.console.restore(console)
         return vm
@@ -167,10 +167,13 @@ _VM_FIELDS = (
 
 
 def _fields(vcpu: Any) -> dict[str, Any]:
-    """A vCPU's values; its context object stays, and is filled again."""
-    return {field.name: getattr(vcpu, field.name) for field in dataclasses.fields(vcpu)}
+    """A vCPU's values; its context and its timers stay the objects they are, and are filled again."""
+    values = {field.name: getattr(vcpu, field.name) for field in dataclasses.fields(vcpu)}
+    return values | {"timers": vcpu.timers.state}
 
 
 def _set_fields(vcpu: Any, fields: dict[str, Any]) -> None:
+    timers = vcpu.timers
     for name, value in fields.items():
         setattr(vcpu, name, value)
+    vcpu.timers, timers.state = timers, fields["timers"]

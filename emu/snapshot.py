@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from emu import exits, savefile
-from emu.board import DEVICES, Board
+from emu.board import DEVICES, GIC_VERSIONS, Board
 from emu.boot import load_image
 from emu.clock import Clock
 from emu.console import Console, ConsoleState
@@ -54,6 +54,8 @@ ADDRESSES = 1 << 44
 STOLEN_RECORD = 16
 """Bytes of a stolen-time record that are written (DEN0057)."""
 REGISTER_BITS = {"PSTATE": 32, "FPCR": 32, "FPSR": 32}
+TIMER_VALUES = 7
+"""timers.py:Timers.state."""
 PSTATE_MODE = 0x1F
 EXECUTION_STATES = (0b00000, 0b00100, 0b00101)
 """M[4:0] of EL0t, EL1t and EL1h: AArch64 below EL2 (DDI 0487, SPSR_EL1)."""
@@ -105,6 +107,8 @@ class _VcpuState:
     stolen_start: Count | None
     stolen_base: int | None
     ready_since: Count | None
+    timers: tuple[int, ...]
+    lines: U32
     registers: dict[str, U128] | None
 
 
@@ -133,6 +137,7 @@ class _State:
     image: _ImageState
     ram: int
     core: str
+    gic: U32
     cycles: Count
     instructions: Count
     epoch_ns: int
@@ -203,7 +208,7 @@ def load(vm: Callable[..., _Vm], path: str | os.PathLike[str], **options: Any) -
             _check(state)
             made = vm(
                 profile=_profile(state.profile), cpus=len(state.vcpus), memory=state.ram,
-                core=state.core, **options,
+                core=state.core, gic=state.gic, **options,
             )  # fmt: skip
             _restore(made, state, file)
         except (StateError, PagesError) as error:
@@ -238,6 +243,7 @@ def _capture(vm: Saved) -> dict[str, Any]:
         image=_ImageState(vm.image.path, vm.image.kind, vm.image.entry, image_digest(vm.image)),
         ram=vm.ram.size,
         core=vm.engine.core,
+        gic=vm.board.gic_version,
         cycles=vm.clock.cycles,
         instructions=vm.engine.instructions,
         epoch_ns=vm.clock.epoch_ns,
@@ -253,7 +259,7 @@ def _capture(vm: Saved) -> dict[str, Any]:
         exit=_capture_exit(vm._exit),
         forwarded=forwarded,
         console=vm.console.state(),
-        devices={name: device.state for name, device in vm.devices.items()},
+        devices=vm.board.states(),
         services={name: s.state for name, s in el2.services.items() if s.state is not None},
         own_services=el2.own_services,
         memory=(),
@@ -293,7 +299,8 @@ def _capture_vcpu(vm: Saved, vcpu: Vcpu) -> _VcpuState:
         registers = vm.engine.read_vcpu(None if vcpu is vm._vcpu else vcpu.context)
     return _VcpuState(
         vcpu.mpidr, vcpu.state, vcpu.waiting, vcpu.admitted, vcpu.start, vcpu.stolen,
-        vcpu.stolen_start, vcpu.stolen_base, vcpu.ready_since, registers,
+        vcpu.stolen_start, vcpu.stolen_base, vcpu.ready_since, vcpu.timers.state,
+        vcpu.lines, registers,
     )  # fmt: skip
 
 
@@ -312,6 +319,7 @@ def _check(state: _State) -> None:
     """What must agree in a state beyond the type of each value."""
     _demand(state.vcpus != (), "it has no vCPU")
     _demand(state.ram > 0 and state.ram % MIB == 0, "its memory is not in MiB")
+    _demand(state.gic in GIC_VERSIONS, "it has an interrupt controller that does not exist")
     _demand(state.core in CORES, "it has a core that does not exist")
     _demand(state.running < len(state.vcpus), "running is no vCPU")
     _demand(state.vcpus[state.running].registers is not None, "the running vCPU has no registers")
@@ -328,6 +336,8 @@ def _check(state: _State) -> None:
 def _check_vcpu(place: str, vcpu: _VcpuState, state: _State) -> None:
     _demand((vcpu.ready_since or 0) <= state.cycles, f"{place}.ready_since lies in the future")
     _demand((vcpu.stolen_start or 0) <= vcpu.stolen, f"{place}.stolen_start exceeds stolen")
+    _demand(len(vcpu.timers) == TIMER_VALUES and max(*vcpu.timers[:2], vcpu.timers[6]) <= 3
+            and vcpu.lines <= 3, f"{place} has no such timers")
     known = vcpu.registers is not None or vcpu.start is not None
     _demand(known or vcpu.state is not MpState.RUNNABLE, f"{place} was not set up")
     if vcpu.registers is not None:
@@ -371,10 +381,11 @@ def _restore(vm: Saved, state: _State, file: SaveFile) -> None:
         stolen = vcpu.stolen_base
         _demand(stolen is None or vm.engine.has_ram(stolen, STOLEN_RECORD),
                 f"the record of vCPU {vcpu.index} lies nowhere")
+    vm.engine.hooks.cycles, vm.engine.hooks.instructions = state.cycles, state.instructions
     _restore_registers(vm, state)
+    _restore_devices(vm.board, state)
     vm.image = _restore_image(state.image, vm.ram)
     vm.clock.epoch_ns = state.epoch_ns
-    vm.engine.hooks.cycles, vm.engine.hooks.instructions = state.cycles, state.instructions
     vm.engine.exceptions.state = state.exceptions
     vm.machine.entropy.state, vm.machine.changed = state.entropy, state.changed
     vm._slice_end, vm.takes_mmio = state.slice_end, state.takes_mmio
@@ -418,16 +429,23 @@ def _restore_parts(vm: Saved, state: _State) -> None:
             f"it was saved with services {', '.join(state.own_services) or 'none'} of one's own, "
             f"and is loaded with {', '.join(own) or 'none'}: give the same services=")
     vm.console.restore(state.console)
-    _demand(state.devices.keys() <= {*DEVICES}, "it has a device that does not exist")
-    for name in state.devices:
-        vm.board.make(name)
-    for name, device in vm.devices.items():
-        device.state = from_state(type(device.state), state.devices[name], f"devices.{name}")
     stateful = {name: s for name, s in vm.el2.services.items() if s.state is not None}
     _demand(state.services.keys() == stateful.keys(), "its services are not this machine's")
     for name, service in stateful.items():
         place = f"services.{name}"
         service.state = from_state(type(service.state), state.services[name], place)
+
+
+def _restore_devices(board: Board, state: _State) -> None:
+    _demand(state.devices.keys() <= {*DEVICES}, "it has a device that does not exist")
+    for name in state.devices:
+        board.make(name)
+    kinds = {name: type(device.state) for name, device in board.devices.items()}
+    board.restore({
+        name: from_state(kinds[name], value, f"devices.{name}")
+        for name, value in state.devices.items()
+    })
+    board.identify()
 
 
 def _restore_memory(engine: Engine, state: _State, file: SaveFile) -> None:
@@ -451,6 +469,7 @@ def _restore_vcpu(vcpu: Vcpu, saved: _VcpuState) -> None:
     vcpu.admitted, vcpu.start, vcpu.stolen = saved.admitted, saved.start, saved.stolen
     vcpu.stolen_start, vcpu.stolen_base = saved.stolen_start, saved.stolen_base
     vcpu.ready_since = saved.ready_since
+    vcpu.timers.state, vcpu.lines = saved.timers, saved.lines
 
 
 def _restore_registers(vm: Saved, state: _State) -> None:
@@ -466,6 +485,7 @@ def _restore_registers(vm: Saved, state: _State) -> None:
             vcpu.context = vm.engine.new_context()
             vm.engine.save(vcpu.context)
     vm._vcpu = running
+    vm.board.switch_to(running)
 
 
 def _restore_image(state: _ImageState, ram: Ram) -> Image:

@@ -41,6 +41,16 @@ class Timers(ctypes.Structure):
         ("known", ctypes.c_uint64),
     ]
 
+    @property
+    def state(self) -> tuple[int, ...]:
+        """CTL, CVAL, offset of both timers, and `known`: for who saves a machine."""
+        return (*self.ctl, *self.cval, *self.offset, int(self.known))
+
+    @state.setter
+    def state(self, values: tuple[int, ...]) -> None:
+        self.ctl[:], self.cval[:], self.offset[:] = values[:2], values[2:4], values[4:6]
+        self.known = values[6]
+
     def count(self, timer: int, cycles: int) -> int:
         """CNTPCT_EL0 or CNTVCT_EL0."""
         return int(cycles // CYCLES_PER_TICK - self.offset[timer]) & MASK64

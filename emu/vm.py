@@ -23,7 +23,6 @@ from emu.el2 import El2
 from emu.engine import Access, Engine, Stop
 from emu.errors import BootError, SnapshotError
 from emu.exits import Exit, Fault, Mmio
-from emu.identification import REGISTERS, coherent
 from emu.image import Image, ImageKind, Ram
 from emu.instrument import CallRecord, ExceptionRecord, Instrument
 from emu.loader import Extras, place
@@ -143,7 +142,7 @@ class Vm:
                 vcpu.admitted = False
         if image is not None:
             self._map()
-            self._identify()
+            self.board.identify()
             self._extras = Extras(append, initrd, dtb, conduit, core, gic)
             self._place()
             if stubs:
@@ -170,13 +169,6 @@ class Vm:
             self.image, self.ram, self.engine.write, self.profile, self.machine.mpidrs(),
             self._extras,
         )  # fmt: skip
-
-    def _identify(self) -> None:
-        for reg, value in coherent(
-            {reg: self.engine.cpu.get_system(reg) for reg in REGISTERS},
-            gic_registers=self.board.gic_version == 3,
-        ):
-            self.engine.hooks.identify(reg.crm, reg.op2, value)
 
     def _place_stubs(self, stubs: Mapping[str, Stub]) -> None:
         from emu.function import place_stubs

@@ -17,7 +17,7 @@ LAYERS = [
     "exits policy console bus el1 devicetree catalogue cpu modes entropy state pages savefile",
     "taken timers interrupts",
     "endings service schema instrument semihosting terminal image hooks onereg memory mmio arbiter",
-    "gic_registers icc",
+    "gic_registers icc identification",
     "profile elf calibrate _native services devices paper",
     "objects",
     "routing boot engine bundled",
