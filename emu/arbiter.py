@@ -198,6 +198,16 @@ class Arbiter:
             if taker == vcpu:
                 yield self._pending(intid // BANK, self.bank(intid, vcpu), intid % BANK)
 
+    def wakes(self, vcpu: int) -> bool:
+        """Whether a vCPU that is powered down has an interrupt to wake for.
+
+        Pending and enabled is enough, its CPU interface is off: that is the redistributor's
+        WakeRequest (IHI 0069 §9.2.4), and linux v6.12 vgic.c:kvm_vgic_vcpu_pending_irq.
+        """
+        shared = zip(self._ready, self._routes[vcpu], strict=True)
+        private = self.state.vcpus[vcpu].private.ready()
+        return bool(private) or any(ready & route for ready, route in shared)
+
     @staticmethod
     def _pending(bank_number: int, bank: Bank, number: int) -> Pending:
         intid = bank_number * BANK + number

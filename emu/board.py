@@ -203,9 +203,12 @@ class Board:
     def _sleepers(self) -> list[Vcpu]:
         """The vCPUs that wait and have an interrupt to wake for."""
         signalled = self.gic.asserted | self.gic.asserted_fiq
-        if not signalled:
-            return []
-        return [v for v in self._machine.vcpus if _sleeps(v) and signalled >> v.index & 1]
+        return [v for v in self._machine.vcpus if self._may_wake(v, signalled)]
+
+    def _may_wake(self, vcpu: Vcpu, signalled: int) -> bool:
+        if vcpu.state is MpState.SUSPENDED:
+            return bool(self.gic.wakes(vcpu.index))
+        return vcpu.waiting and bool(signalled >> vcpu.index & 1)
 
     def wake(self) -> None:
         """WFI ends with an interrupt, masked or not (DDI 0487, WFI wake-up events)."""
@@ -285,10 +288,6 @@ class _Synchronised:
     def _sync(self) -> None:
         if board := self._board():
             board.sync(board.running)
-
-
-def _sleeps(vcpu: Vcpu) -> bool:
-    return vcpu.waiting or vcpu.state is MpState.SUSPENDED
 
 
 def _among(address: int, places: tuple[Place, ...]) -> bool:

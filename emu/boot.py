@@ -47,6 +47,7 @@ __all__ = ["Image", "ImageKind", "Parts", "Ram", "Segment", "load_image", "looks
 DTB_ALIGN, DTB_MAX = 8, 2 * MIB  # booting.rst "Setup the device tree"
 IMAGE_ALIGN = 2 * MIB  # booting.rst "Call the kernel image": text_offset from a 2 MiB boundary
 LEGACY_TEXT_OFFSET = 0x8_0000  # booting.rst: assumed where image_size is zero (before v3.17)
+MEMORY, LINUX_MEMORY = 64 * MIB, 512 * MIB
 FILE_MAX = 1 << 30  # our choice: a vmlinux with debug information stays well below it
 
 
@@ -79,6 +80,17 @@ def load_image(
 
     libraries = [(path, _read(wish._replace(path=path))) for path in parts.libraries]
     return load_objects([(wish.path, data), *libraries], wish, parts.stubs)
+
+
+def default_memory(path: str | os.PathLike[str]) -> int:
+    """How much RAM a guest gets that was not given any: a Linux Image needs more."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_LINUX.size)
+    except (OSError, ValueError):
+        return MEMORY  # load_image says what is wrong
+    packed = head.startswith(b"\x1f\x8b") or head[4:8] == b"zimg"
+    return LINUX_MEMORY if _is_linux(head) or packed else MEMORY
 
 
 def _image(data: bytes, wish: Wish) -> Image:

@@ -192,7 +192,9 @@ def _add_machine(parser: argparse.ArgumentParser) -> Any:
     """Options of the machine that `run` and `mutate` share."""
     group = parser.add_argument_group("machine")
     group.add_argument("--cpus", type=int, default=1, metavar="N", help="vCPUs (1)")
-    group.add_argument("--mem", type=size, default=64 << 20, metavar="SIZE", help="RAM (64M)")
+    group.add_argument(
+        "--mem", type=size, metavar="SIZE", help="RAM (64M; 512M for a Linux Image)"
+    )
     group.add_argument(
         "--core", choices=CORES, default=DEFAULT_CORE, help=f"which CPU it is ({DEFAULT_CORE})"
     )
@@ -222,6 +224,16 @@ def _add_run(subparsers: Any) -> None:
         help="ELF, arm64 Linux Image, raw code, or a bundled guest's name",
     )
     group = _add_machine(parser)
+    group.add_argument(
+        "--gic", type=int, choices=(2, 3), default=3, help="which interrupt controller (3)"
+    )
+    group.add_argument(
+        "--system-suspend", action="store_true",
+        help="offer SYSTEM_SUSPEND, as a VMM of KVM's may; the guest sleeps until an interrupt",
+    )
+    group.add_argument(
+        "--reboot", action="store_true", help="SYSTEM_RESET starts the machine again"
+    )
     group.add_argument("--load", type=number, metavar="ADDRESS", help="where raw code goes")
     group.add_argument("--entry", type=number, metavar="ADDRESS", help="where it starts (--load)")
     _add_policy(parser)

@@ -29,7 +29,7 @@ START_OPTIONS = {
     "image": "IMAGE", "cpus": "--cpus", "mem": "--mem", "load": "--load", "entry": "--entry",
     "append": "--append", "initrd": "--initrd", "dtb": "--dtb", "conduit": "--conduit",
     "core": "--core", "profile": "--profile", "services": "--services", "fw_reg": "--fw-reg",
-    "deny": "--deny", "seed": "--seed",
+    "deny": "--deny", "seed": "--seed", "gic": "--gic", "system_suspend": "--system-suspend",
 }  # fmt: skip
 """What a machine is made of, and a saved one has."""
 MIGRATE_SECONDS = 60.0
@@ -57,7 +57,9 @@ def run(options: Any) -> int:
     # A file may name a function; only the command line may have it run.
     targets = frozenset(target for *_, target in options.forward) if options.restore else None
     quiet_or_say = (lambda _: None) if options.quiet else say
-    runner = Runner(vm, limits, quiet_or_say, status, stdin, saving, targets)
+    runner = Runner(
+        vm, limits, quiet_or_say, status, stdin, saving, targets, reboot=options.reboot
+    )
     try:
         status_code = runner.run()
     finally:
@@ -103,6 +105,7 @@ def _new_vm(options: Any, console: Console) -> Vm:
         cpus=options.cpus,
         memory=options.mem,
         core=options.core,
+        gic=options.gic,
         seed=options.seed,
         append=options.append,
         initrd=options.initrd,
@@ -113,6 +116,8 @@ def _new_vm(options: Any, console: Console) -> Vm:
         console=console,
     )
     apply_policy(vm.el2, options)
+    if options.system_suspend and "psci" in vm.el2.services:
+        vm.el2.set_option("psci", system_suspend=True)
     return vm
 
 

@@ -132,6 +132,13 @@ class Descriptor:
     def look(self) -> None:
         """Called now and then while a guest runs; what nobody asks for is left alone."""
 
+    def is_terminal(self) -> bool:
+        """Whether a person types it."""
+        try:
+            return os.isatty(self._fd)
+        except OSError:
+            return False
+
     def pause(self, seconds: float) -> bool:
         """Let the host sleep until input is there, at most so long; returns whether it is."""
         if not self._buffer and not self._ended and self._ready(seconds):

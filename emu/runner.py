@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from emu import exits
+from emu.clock import CYCLES_PER_SECOND
 from emu.console import Descriptor
 from emu.endings import STATUS_INTERRUPTED, Ending, ending_of
 from emu.errors import EmuError
@@ -75,6 +76,8 @@ class Runner:
     source: Descriptor | None = None
     saving: Saving | None = None
     targets: frozenset[str] | None = None
+    reboot: bool = False
+    """Whether SYSTEM_RESET starts the machine again."""
     interrupted: bool = field(default=False, init=False)
     ending: Ending = field(default=Ending.LOST, init=False)
     """How it ended, once it has."""
@@ -83,6 +86,8 @@ class Runner:
         """Run to the end; returns the exit status."""
         gc.enable()  # switched off while the modules loaded (cli.py:entry)
         started = time.monotonic()
+        if self.source and self.source.is_terminal():
+            self.vm.pace = self._pace
         with self._catch_interrupt(), self.source.raw() if self.source else nullcontext():
             exit = self._run_until_over(started)
         self.status.clear()
@@ -133,7 +138,7 @@ class Runner:
             if isinstance(exit, exits.Hypercall):
                 self._check_target(exit.forward_to)
                 exit.ret = answer_forwarded(exit)
-            elif not isinstance(exit, exits.Deadline):
+            elif not isinstance(exit, exits.Deadline) and not self._goes_on(exit):
                 return exit
             self._save_on_the_way()
             if isinstance(exit, exits.Deadline) and self._over(now - started):
@@ -145,6 +150,26 @@ class Runner:
                 stretch *= 2
             elif now - before > STRETCH_SECONDS * 2:
                 stretch = max(stretch // 2, FIRST_STRETCH // 64)
+
+    def _goes_on(self, exit: exits.Exit) -> bool:
+        """Do what a VMM does for its guest; False where the run is over."""
+        match exit:
+            case exits.SystemEvent(kind=exits.EventKind.RESET) if self.reboot:
+                self.vm.reset()
+                return True
+            case exits.SystemEvent(kind=exits.EventKind.SUSPEND):
+                return self.vm.resume_later(exit)
+            case exits.Wfi() if self.source and not self.interrupted:
+                self.source.pause(STRETCH_SECONDS)
+                return self.vm.listens() and not self.source.over
+        return False
+
+    def _pace(self, cycles: int) -> int:
+        """Let a person's time pass while the guest idles; returns how much of it has."""
+        assert self.source is not None
+        before = time.monotonic()
+        self.source.pause(min(cycles / CYCLES_PER_SECOND, STRETCH_SECONDS))
+        return min(int((time.monotonic() - before) * CYCLES_PER_SECOND), cycles)
 
     def _look_for_input(self) -> None:
         if self.source:

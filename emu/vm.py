@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 from emu import exits
 from emu.arch import INSN_SIZE, PSTATE_F, VECTOR_FIQ, VECTOR_IRQ, SysReg
 from emu.board import GIC_VERSIONS, GICV2_CPUS, Board
-from emu.boot import Parts, load_image
+from emu.boot import Parts, default_memory, load_image
 from emu.bus import STOLEN_TIME, absent_device
 from emu.clock import Clock
 from emu.console import Console
@@ -67,9 +67,9 @@ class Vm:
     """A guest image on a machine below one profile.
 
     `image` is an ELF, an arm64 Linux Image, or raw code with `load` (and `entry`). `memory` is
-    in bytes. `core` is whose identification registers it reads (cpu.py). `conduit` overrides what
+    in bytes: 64 MiB, or 512 for a Linux Image. `core` is whose identification registers it reads (cpu.py). `conduit` overrides what
     the device tree says about /psci; `dtb` replaces the generated tree. `services` adds services
-    of one's own, `modes` chooses rows of modes.py. `native` chooses the engine's half. Without an
+    of one's own, `gic` is 2 or 3, `modes` chooses rows of modes.py. `native` chooses the engine's half. Without an
     image nothing is loaded and no vCPU runs: that is the bare machine below kvm.py.
 
     An image may also be an object file (.o), linked with those in `libraries`: it has functions
@@ -84,7 +84,7 @@ class Vm:
         *,
         profile: str | Profile = DEFAULT_PROFILE,
         cpus: int = 1,
-        memory: int = 64 * MIB,
+        memory: int | None = None,
         core: str = DEFAULT_CORE,
         gic: int = 3,
         seed: int = 0,
@@ -102,6 +102,8 @@ class Vm:
         stubs: Mapping[str, Stub] | None = None,
         libraries: Iterable[str | os.PathLike[str]] = (),
     ) -> None:
+        if memory is None:
+            memory = 64 * MIB if image is None else default_memory(image)
         _check_size(cpus, memory, bare=image is None)
         _check_gic(gic, cpus)
         found = load_profile(profile) if isinstance(profile, str) else profile
@@ -135,6 +137,8 @@ class Vm:
         self._stubs: dict[int, PythonStub] = {}
         self.dtb = 0
         """Where the device tree lies; 0 without an image."""
+        self.pace: Callable[[int], int] | None = None
+        """Asked when the machine idles for so many cycles: how many of them to let pass now."""
         self.takes_mmio = False
         """Whether an access nobody claims is an exit for the caller, as KVM makes it."""
         if self.profile.modes["cpu_on.policy"] != "allow":
@@ -241,17 +245,24 @@ class Vm:
         self._place()
         self._start_boot_cpu()
 
-    def resume_later(self, exit: exits.SystemEvent) -> None:
+    def listens(self) -> bool:
+        """Whether an interrupt could wake the machine, such as the console's."""
+        return self.board.gic is not None
+
+    def resume_later(self, exit: exits.SystemEvent) -> bool:
         """Honour SYSTEM_SUSPEND: this vCPU sleeps until an interrupt, then starts anew.
 
-        The entry point and the context are still in x1 and x2 (linux v6.17
+        False where no interrupt could wake it. The entry point and the context are still in x1 and x2 (linux v6.17
         Documentation/virt/kvm/api.rst, KVM_SYSTEM_EVENT_SUSPEND; DEN0022 §5.1.19).
         """
+        if not self.listens():
+            return False
         _, entry, context = self.engine.arguments(3)
         vcpu = self.machine.vcpus[exit.vcpu]
         vcpu.state, vcpu.waiting = MpState.SUSPENDED, False
         vcpu.start = Start(entry, context)
         self._exit = None
+        return True
 
     def poll_input(self, *, idle: bool = False) -> None:
         """Look whether console input has come; between two runs."""
@@ -389,8 +400,10 @@ class Vm:
         due = self.board.next_event()
         if due == NEVER:
             return exits.Wfi(vcpu=self._vcpu.index)
-        self.clock.jump(max(min(due, deadline) - self.clock.cycles, 0))
-        return None if due < deadline else exits.Deadline(vcpu=self._vcpu.index)
+        cycles = max(min(due, deadline) - self.clock.cycles, 0)
+        self.clock.jump(self.pace(cycles) if self.pace else cycles)
+        over = self.clock.cycles >= deadline
+        return exits.Deadline(vcpu=self._vcpu.index) if over else None
 
     def _interrupt(self, vcpu: Vcpu) -> None:
         """Let the vCPU that is about to run take an interrupt, or watch for it to unmask it."""

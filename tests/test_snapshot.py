@@ -404,7 +404,7 @@ def test_nothing_new_is_forgotten():
         *("_vcpu", "_slice_end", "_exit", "_forwarded", "_calls", "_last_call", "takes_mmio"),
         "board",
         # given anew, or nothing between two runs
-        *("instruments", "interposer", "semihosting_host", "_only"),
+        *("instruments", "interposer", "semihosting_host", "_only", "pace"),
         *("_bench", "_stubs", "dtb", "_extras"),  # made anew by the next call, refused, and for the start
     }
     assert vars(vm).keys() == known

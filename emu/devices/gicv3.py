@@ -116,6 +116,10 @@ class GicV3:
         """The vCPUs whose FIQ is high."""
         return self.arbiter.asserted_fiq
 
+    def wakes(self, vcpu: int) -> bool:
+        """Whether a vCPU that is powered down has an interrupt to wake for."""
+        return self.arbiter.wakes(vcpu)
+
     def set_level(self, intid: int, level: bool, vcpu: int = 0) -> None:
         """Drive an input line: that of a PPI (16 to 31) of one vCPU, or of an SPI."""
         self.arbiter.set_level(intid, level, vcpu)
