@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from emu.arbiter import Arbiter
 from emu.arch import SysReg
-from emu.interrupts import ALL, PRIORITY_BITS, PRIORITY_MASK, SGIS, SPURIOUS, Interface
+from emu.interrupts import PRIORITY_BITS, SGIS, SPURIOUS, Interface
 
 ICC_PMR_EL1 = SysReg(3, 0, 4, 6, 0)
 ICC_IAR0_EL1 = SysReg(3, 0, 12, 8, 0)
@@ -39,7 +39,7 @@ INTID_MASK = 0xFF_FFFF
 ICC_CTLR_CBPR, ICC_CTLR_EOIMODE, ICC_CTLR_A3V, ICC_CTLR_RSS = 1 << 0, 1 << 1, 1 << 15, 1 << 18
 ICC_CTLR_PRIBITS = PRIORITY_BITS - 1 << 8
 ICC_SRE_VALUE = 7
-"""SRE, DFB and DIB, which cannot be cleared (linux v6.12 vgic-v3.c:vgic_v3_reset)."""
+"""SRE, DFB and DIB, which cannot be cleared (linux v6.12 vgic-v3.c:vgic_v3_enable)."""
 
 
 
@@ -114,18 +114,6 @@ def _set_control(interface: Interface, value: int) -> None:
     interface.split = bool(value & ICC_CTLR_EOIMODE)
 
 
-def _set_mask(interface: Interface, value: int) -> None:
-    interface.mask = value & PRIORITY_MASK
-
-
-def _set_active0(interface: Interface, value: int) -> None:
-    interface.active0 = value & ALL
-
-
-def _set_active1(interface: Interface, value: int) -> None:
-    interface.active1 = value & ALL
-
-
 def _enable(interface: Interface, group: int, value: int) -> None:
     interface.groups = interface.groups & ~group | group * (value & 1)
 
@@ -147,11 +135,11 @@ _READERS: dict[SysReg, Callable[[SystemRegisters, int], int]] = {
     ICC_IGRPEN1_EL1: lambda icc, vcpu: icc.interface(vcpu).groups >> 1,
 }
 _FIELDS: dict[SysReg, Callable[[Interface, int], None]] = {
-    ICC_PMR_EL1: _set_mask,
+    ICC_PMR_EL1: Interface.set_mask,
     ICC_BPR0_EL1: lambda interface, value: interface.set_binary_point(0, value),
     ICC_BPR1_EL1: lambda interface, value: interface.set_binary_point(1, value),
-    ICC_AP0R0_EL1: _set_active0,
-    ICC_AP1R0_EL1: _set_active1,
+    ICC_AP0R0_EL1: lambda interface, value: interface.set_active(0, value),
+    ICC_AP1R0_EL1: lambda interface, value: interface.set_active(1, value),
     ICC_CTLR_EL1: _set_control,
     ICC_SRE_EL1: lambda interface, value: None,
     ICC_IGRPEN0_EL1: lambda interface, value: _enable(interface, GROUP0, value),

@@ -11,7 +11,7 @@ An `Interface` is one vCPU's CPU interface: the ICC_* system registers of GICv3,
 It knows which priorities run and decides whether another one may preempt them.
 
 Priorities have five bits, as KVM's have (linux v6.12 arch/arm64/kvm/vgic/vgic.h: VGIC_PRI_BITS)
-and QEMU's CPUs (qemu v7.2 hw/intc/arm_gicv3_common.c, target/arm/cpu.h: gic_pribits). They are
+and QEMU's CPUs (qemu v7.2 hw/intc/arm_gicv3_cpuif.c, target/arm/cpu.h: gic_pribits). They are
 kept bit-sliced, one word for each bit of the priority: the most urgent of any number of INTIDs
 is found in five steps, without looking at one after the other.
 
@@ -143,6 +143,17 @@ class Interface:
     """ICC_AP<n>R0_EL1: bit m is set while priority m << 3 of group n runs."""
     group0_is_fiq: bool = True
     """Always so in GICv3; GICC_CTLR.FIQEn in GICv2."""
+
+    def set_mask(self, value: int) -> None:
+        """Write ICC_PMR_EL1, of which the upper five bits are kept."""
+        self.mask = value & PRIORITY_MASK
+
+    def set_active(self, group: int, value: int) -> None:
+        """Write ICC_AP<n>R0_EL1."""
+        if group == 0:
+            self.active0 = value & ALL
+        else:
+            self.active1 = value & ALL
 
     def binary_point(self, group: int) -> int:
         """ICC_BPR<n>_EL1 as it reads (vgic-v3-sr.c: __vgic_v3_get_bpr1)."""

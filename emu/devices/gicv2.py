@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from emu import arbiter
 from emu.arbiter import Arbiter, Pending, nothing
 from emu.gic_registers import ICPENDR, ISPENDR, ITARGETSR, Words, bank_number, read_bank, write_bank
-from emu.interrupts import ALL, BANK, LINES, PRIORITY_MASK, SGIS, SPURIOUS, U8, Bank, Interface
+from emu.interrupts import BANK, LINES, SGIS, SPURIOUS, U8, Bank, Interface
 from emu.state import StateError
 
 MAX_VCPUS = 8
@@ -294,18 +294,6 @@ def _set_control(gic: GicV2, interface: Interface, value: int) -> None:
     gic.state.banked[gic.current].acknowledge_both = bool(value & GICC_CTLR_ACKCTL)
 
 
-def _set_mask(gic: GicV2, interface: Interface, value: int) -> None:
-    interface.mask = value & PRIORITY_MASK
-
-
-def _set_active0(gic: GicV2, interface: Interface, value: int) -> None:
-    interface.active0 = value & ALL
-
-
-def _set_active1(gic: GicV2, interface: Interface, value: int) -> None:
-    interface.active1 = value & ALL
-
-
 _READERS: dict[int, Callable[[GicV2, Interface], int]] = {
     GICC_CTLR: _control,
     GICC_PMR: lambda gic, interface: interface.mask,
@@ -322,12 +310,12 @@ _READERS: dict[int, Callable[[GicV2, Interface], int]] = {
 }
 _WRITERS: dict[int, Callable[[GicV2, Interface, int], None]] = {
     GICC_CTLR: _set_control,
-    GICC_PMR: _set_mask,
+    GICC_PMR: lambda gic, interface, value: interface.set_mask(value),
     GICC_BPR: lambda gic, interface, value: interface.set_binary_point(0, value),
     GICC_EOIR: lambda gic, _, value: gic.arbiter.end(gic.current, _groups(gic), value & INTID_MASK),
     GICC_ABPR: lambda gic, interface, value: interface.set_binary_point(1, value),
     GICC_AEOIR: lambda gic, _, value: gic.arbiter.end(gic.current, GROUP1, value & INTID_MASK),
-    GICC_APR0: _set_active0,
-    GICC_NSAPR0: _set_active1,
+    GICC_APR0: lambda gic, interface, value: interface.set_active(0, value),
+    GICC_NSAPR0: lambda gic, interface, value: interface.set_active(1, value),
     GICC_DIR: lambda gic, _, value: gic.arbiter.deactivate(gic.current, value & INTID_MASK),
 }
