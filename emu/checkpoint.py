@@ -167,7 +167,7 @@ _VM_FIELDS = (
 
 
 def _fields(vcpu: Any) -> dict[str, Any]:
-    """A vCPU's values; its context and its timers stay the objects they are, and are filled again."""
+    """A vCPU's values; its context and its timers stay, and are filled again."""
     values = {field.name: getattr(vcpu, field.name) for field in dataclasses.fields(vcpu)}
     return values | {"timers": vcpu.timers.state}
 

@@ -232,6 +232,9 @@ def _add_run(subparsers: Any) -> None:
         help="offer SYSTEM_SUSPEND, as a VMM of KVM's may; the guest sleeps until an interrupt",
     )
     group.add_argument(
+        "--kaslr", action="store_true", help="let Linux choose its addresses, by --seed"
+    )
+    group.add_argument(
         "--reboot", action="store_true", help="SYSTEM_RESET starts the machine again"
     )
     group.add_argument("--load", type=number, metavar="ADDRESS", help="where raw code goes")

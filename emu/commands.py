@@ -30,6 +30,7 @@ START_OPTIONS = {
     "append": "--append", "initrd": "--initrd", "dtb": "--dtb", "conduit": "--conduit",
     "core": "--core", "profile": "--profile", "services": "--services", "fw_reg": "--fw-reg",
     "deny": "--deny", "seed": "--seed", "gic": "--gic", "system_suspend": "--system-suspend",
+    "kaslr": "--kaslr",
 }  # fmt: skip
 """What a machine is made of, and a saved one has."""
 MIGRATE_SECONDS = 60.0
@@ -109,6 +110,7 @@ def _new_vm(options: Any, console: Console) -> Vm:
         seed=options.seed,
         append=options.append,
         initrd=options.initrd,
+        kaslr=options.kaslr,
         dtb=options.dtb,
         load=options.load,
         entry=options.entry,

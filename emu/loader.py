@@ -32,6 +32,7 @@ class Extras(NamedTuple):
     conduit: Conduit | str | None = None
     core: str = DEFAULT_CORE
     gic: int = 3
+    kaslr_seed: int | None = None
 
 
 def place(
@@ -100,6 +101,7 @@ def _board(
         bootargs=extras.append,
         initrd=initrd,
         gic=extras.gic,
+        kaslr_seed=extras.kaslr_seed,
         cpu_compatible="arm,armv8" if extras.core == "max" else f"arm,{extras.core}",
     )
 

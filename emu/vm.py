@@ -22,6 +22,7 @@ from emu.cpu import DEFAULT_CORE
 from emu.el2 import El2
 from emu.engine import Access, Engine, Stop
 from emu.errors import BootError, SnapshotError
+from emu.entropy import Splitmix
 from emu.exits import Exit, Fault, Mmio
 from emu.image import Image, ImageKind, Ram
 from emu.instrument import CallRecord, ExceptionRecord, Instrument
@@ -67,10 +68,12 @@ class Vm:
     """A guest image on a machine below one profile.
 
     `image` is an ELF, an arm64 Linux Image, or raw code with `load` (and `entry`). `memory` is
-    in bytes: 64 MiB, or 512 for a Linux Image. `core` is whose identification registers it reads (cpu.py). `conduit` overrides what
-    the device tree says about /psci; `dtb` replaces the generated tree. `services` adds services
-    of one's own, `gic` is 2 or 3, `modes` chooses rows of modes.py. `native` chooses the engine's half. Without an
-    image nothing is loaded and no vCPU runs: that is the bare machine below kvm.py.
+    in bytes: 64 MiB, or 512 for a Linux Image. `core` is whose identification registers it reads
+    (cpu.py), `gic` is 2 or 3. `conduit` overrides what the device tree says about /psci; `dtb`
+    replaces the generated tree; `kaslr` lets Linux choose its addresses by a seed there, which
+    follows from `seed`. `services` adds services of one's own, `modes` chooses rows of modes.py.
+    `native` chooses the engine's half. Without an image nothing is loaded and no vCPU runs: that
+    is the bare machine below kvm.py.
 
     An image may also be an object file (.o), linked with those in `libraries`: it has functions
     to `call` and does not `run`. `stubs` replaces or supplies functions of an ELF or an object
@@ -90,6 +93,7 @@ class Vm:
         seed: int = 0,
         append: str = "",
         initrd: str | os.PathLike[str] | None = None,
+        kaslr: bool = False,
         dtb: str | os.PathLike[str] | None = None,
         load: int | None = None,
         entry: int | None = None,
@@ -147,7 +151,8 @@ class Vm:
         if image is not None:
             self._map()
             self.board.identify()
-            self._extras = Extras(append, initrd, dtb, conduit, core, gic)
+            kaslr_seed = Splitmix(seed).bits(64) if kaslr else None
+            self._extras = Extras(append, initrd, dtb, conduit, core, gic, kaslr_seed)
             self._place()
             if stubs:
                 self._place_stubs(stubs)
