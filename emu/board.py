@@ -15,7 +15,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from emu.arch import PSTATE_F, PSTATE_I, SysReg
+from emu import pmu
+from emu.arch import PSTATE_F, PSTATE_I, SysReg, current_el
 from emu.bus import (
     GIC_CPU_INTERFACE,
     GIC_DISTRIBUTOR,
@@ -29,7 +30,7 @@ from emu.bus import (
 from emu.console import Console
 from emu.devices.pl011 import Pl011
 from emu.engine import Engine
-from emu.hooks import is_gic
+from emu.hooks import is_gic, is_monitor
 from emu.identification import REGISTERS, coherent
 from emu.machine import Machine, Vcpu
 from emu.service import MpState
@@ -37,6 +38,8 @@ from emu.timers import NEVER, PHYSICAL, PPI, VIRTUAL
 
 UART, RTC, GPIO = 33, 34, 39
 """INTIDs: SPI 1, 2 and 7 (qemu v7.2 hw/arm/virt.c: a15irqmap)."""
+MONITOR_LINE = 4
+"""Of a vCPU's `lines`, beside those of the two timers."""
 GIC_VERSIONS = (2, 3)
 GICV2_CPUS = 8
 """As many as a GICv2 has room for (IHI 0048, GICD_TYPER.CPUNumber)."""
@@ -52,6 +55,8 @@ class Board:
         self.console = console
         self.gic_version = gic_version
         self.devices: dict[str, Any] = {}
+        self._counted = 0, 0
+        """Cycles and instructions up to which the running vCPU's monitor has counted."""
         self.current = 0
         """Index of the vCPU that has the engine."""
         self.gic: Any = None
@@ -167,6 +172,8 @@ class Board:
 
     def system_register(self, reg: SysReg, is_write: bool, value: int) -> int | None:
         """An access of the running vCPU (engine.py:Traps)."""
+        if is_monitor(reg):
+            return self._monitor(reg, is_write, value)
         if not is_gic(reg) or self.gic_version != 3:
             return None
         if self.gic is None:
@@ -176,6 +183,47 @@ class Board:
             answer: int | None = self.gic.read_register(self.current, reg)
             return answer
         return 0 if self.gic.write_register(self.current, reg, value) else None
+
+    def _monitor(self, reg: SysReg, is_write: bool, value: int) -> int | None:
+        """An access to the performance monitor; what EL0 may not do is left to Unicorn's trap."""
+        monitor, engine = self.running.pmu, self._engine
+        if not current_el(engine.get("PSTATE")) and not monitor.may(reg):
+            return None
+        self._count_events(engine.hooks.exact)
+        if not is_write:
+            return monitor.read(reg)
+        if not monitor.write(reg, value):
+            return None
+        self._drive_monitor(self.running)
+        engine.hooks.deadline = min(engine.hooks.deadline, self.next_overflow())
+        return 0
+
+    def _count_events(self, cycles: int) -> None:
+        """Bring the running vCPU's counters up to this cycle."""
+        # Inside a block the engine has counted all of it: as many instructions as cycles.
+        ahead = self._engine.cycles - cycles
+        now = cycles, self._engine.instructions - ahead
+        before, self._counted = self._counted, now
+        self.running.pmu.count(now[0] - before[0], now[1] - before[1])
+
+    def _drive_monitor(self, vcpu: Vcpu) -> None:
+        level = vcpu.pmu.level()
+        if level != bool(vcpu.lines & MONITOR_LINE):
+            if self.gic is None:
+                self.make("gic")
+            vcpu.lines ^= MONITOR_LINE
+            self.gic.set_level(pmu.PPI, level, vcpu.index)
+
+    def next_overflow(self) -> int:
+        """The cycle at which the running vCPU's monitor interrupts at the earliest; NEVER."""
+        left = self.running.pmu.next_overflow()
+        return NEVER if left is None else self._counted[0] + left
+
+    def jump(self, cycles: int) -> None:
+        """Let time pass in which nobody runs, and nothing counts."""
+        self._count_events(self._engine.cycles)
+        self._machine.clock.jump(cycles)
+        self._counted = self._engine.cycles, self._engine.instructions
 
     def pending(self, vcpu: Vcpu) -> int:
         """PSTATE.I and PSTATE.F of the interrupts signalled to a vCPU."""
@@ -238,13 +286,16 @@ class Board:
 
     def leave(self, vcpu: Vcpu) -> None:
         """A vCPU stops running: keep when its timer goes off."""
+        if vcpu.index == self.current:
+            self._count_events(self._engine.cycles)
         vcpu.alarm = vcpu.timers.expiry(self._machine.clock.cycles)
 
     def advance(self) -> None:
         """Tell the interrupt controller what has become due."""
         now = self._machine.clock.cycles
         vcpus = self._machine.vcpus
-        if any((running := self.running).timers.ctl):
+        running = self.running
+        if any(running.timers.ctl):
             running.alarm = running.timers.expiry(now)
         for vcpu in vcpus:
             if vcpu.alarm <= now:
@@ -252,10 +303,13 @@ class Board:
         for device in self._timed():
             if device.next_event() <= now:
                 device.advance()
+        if self.next_overflow() <= now:
+            self._count_events(now)
+            self._drive_monitor(running)
 
     def next_event(self) -> int:
         """The cycle at which something is due next, the running vCPU's timers apart; NEVER."""
-        dues = [vcpu.alarm for vcpu in self._machine.vcpus]
+        dues = [self.next_overflow(), *(vcpu.alarm for vcpu in self._machine.vcpus)]
         return min(dues + [device.next_event() for device in self._timed()], default=NEVER)
 
     def _timed(self) -> list[Any]:
@@ -266,6 +320,7 @@ class Board:
     def switch_to(self, vcpu: Vcpu) -> None:
         """A vCPU has got the engine."""
         self.current = vcpu.index
+        self._counted = self._engine.cycles, self._engine.instructions
         self._engine.use_timers(vcpu.timers)
         if self.gic is not None and self.gic_version == 2:
             self.gic.current = vcpu.index

@@ -169,11 +169,12 @@ _VM_FIELDS = (
 def _fields(vcpu: Any) -> dict[str, Any]:
     """A vCPU's values; its context and its timers stay, and are filled again."""
     values = {field.name: getattr(vcpu, field.name) for field in dataclasses.fields(vcpu)}
-    return values | {"timers": vcpu.timers.state}
+    return values | {"timers": vcpu.timers.state, "pmu": copy.deepcopy(vcpu.pmu.state)}
 
 
 def _set_fields(vcpu: Any, fields: dict[str, Any]) -> None:
-    timers = vcpu.timers
+    timers, pmu = vcpu.timers, vcpu.pmu
     for name, value in fields.items():
         setattr(vcpu, name, value)
     vcpu.timers, timers.state = timers, fields["timers"]
+    vcpu.pmu, pmu.state = pmu, copy.deepcopy(fields["pmu"])

@@ -14,6 +14,8 @@ from emu.arch import mpidr
 from emu.bus import STOLEN_TIME, STOLEN_TIME_RECORD
 from emu.clock import Clock
 from emu.entropy import Splitmix
+from emu.pmu import Pmu
+from emu.pmu import State as PmuState
 from emu.service import MpState
 from emu.timers import NEVER, Timers
 
@@ -34,7 +36,8 @@ class Vcpu:
     does. `stolen_base` is where its record lies, outside guest RAM, None without PV time, and
     `stolen_start` what the record counts from. `ready_since` is when it last became ready, None
     while it runs or sleeps. `admitted`: a CPU_ON of it is granted (vCPU hot-add). `lines` are
-    the timers whose interrupt lines are high, and `alarm` when the next goes (board.py).
+    the timers whose interrupt lines are high, 4 stands for the performance monitor's, and
+    `alarm` is when the next timer goes (board.py).
     """
 
     index: int
@@ -49,6 +52,7 @@ class Vcpu:
     ready_since: int | None = None
     admitted: bool = True
     timers: Timers = field(default_factory=Timers, repr=False)
+    pmu: Pmu = field(default_factory=lambda: Pmu(PmuState()), repr=False)
     lines: int = 0
     alarm: int = NEVER
 

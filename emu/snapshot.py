@@ -36,6 +36,8 @@ from emu.exits import Exit
 from emu.image import Image, ImageKind, Ram, image_digest
 from emu.machine import Machine, Start, Vcpu
 from emu.pages import PAGE, Packing, PagesError, check_runs, unpack
+from emu.pmu import COUNTERS
+from emu.pmu import State as PmuState
 from emu.policy import FilterRange, FwReg, Policy
 from emu.profile import Profile, profile_of
 from emu.routing import Route
@@ -108,6 +110,7 @@ class _VcpuState:
     stolen_base: int | None
     ready_since: Count | None
     timers: tuple[int, ...]
+    pmu: PmuState
     lines: U32
     registers: dict[str, U128] | None
 
@@ -300,7 +303,7 @@ def _capture_vcpu(vm: Saved, vcpu: Vcpu) -> _VcpuState:
     return _VcpuState(
         vcpu.mpidr, vcpu.state, vcpu.waiting, vcpu.admitted, vcpu.start, vcpu.stolen,
         vcpu.stolen_start, vcpu.stolen_base, vcpu.ready_since, vcpu.timers.state,
-        vcpu.lines, registers,
+        vcpu.pmu.state, vcpu.lines, registers,
     )  # fmt: skip
 
 
@@ -337,7 +340,9 @@ def _check_vcpu(place: str, vcpu: _VcpuState, state: _State) -> None:
     _demand((vcpu.ready_since or 0) <= state.cycles, f"{place}.ready_since lies in the future")
     _demand((vcpu.stolen_start or 0) <= vcpu.stolen, f"{place}.stolen_start exceeds stolen")
     _demand(len(vcpu.timers) == TIMER_VALUES and max(*vcpu.timers[:2], vcpu.timers[6]) <= 3
-            and vcpu.lines <= 3, f"{place} has no such timers")
+            and vcpu.lines <= 7, f"{place} has no such timers")
+    _demand(len(vcpu.pmu.types) == len(vcpu.pmu.counts) == COUNTERS,
+            f"{place} has no such counters")
     known = vcpu.registers is not None or vcpu.start is not None
     _demand(known or vcpu.state is not MpState.RUNNABLE, f"{place} was not set up")
     if vcpu.registers is not None:
@@ -469,7 +474,7 @@ def _restore_vcpu(vcpu: Vcpu, saved: _VcpuState) -> None:
     vcpu.admitted, vcpu.start, vcpu.stolen = saved.admitted, saved.start, saved.stolen
     vcpu.stolen_start, vcpu.stolen_base = saved.stolen_start, saved.stolen_base
     vcpu.ready_since = saved.ready_since
-    vcpu.timers.state, vcpu.lines = saved.timers, saved.lines
+    vcpu.timers.state, vcpu.pmu.state, vcpu.lines = saved.timers, saved.pmu, saved.lines
 
 
 def _restore_registers(vm: Saved, state: _State) -> None:

@@ -21,13 +21,15 @@ from emu.console import Console
 from emu.cpu import DEFAULT_CORE
 from emu.el2 import El2
 from emu.engine import Access, Engine, Stop
-from emu.errors import BootError, SnapshotError
 from emu.entropy import Splitmix
+from emu.errors import BootError, SnapshotError
 from emu.exits import Exit, Fault, Mmio
 from emu.image import Image, ImageKind, Ram
 from emu.instrument import CallRecord, ExceptionRecord, Instrument
 from emu.loader import Extras, place
 from emu.machine import Machine, Start, Vcpu
+from emu.pmu import Pmu
+from emu.pmu import State as PmuState
 from emu.policy import Action, Policy
 from emu.profile import DEFAULT_PROFILE, Profile, load_profile
 from emu.routing import Route
@@ -243,6 +245,7 @@ class Vm:
             vcpu.state, vcpu.waiting, vcpu.start = MpState.STOPPED, False, None
             vcpu.stolen_start = vcpu.ready_since = None
             vcpu.timers.ctl[:] = 0, 0
+            vcpu.pmu = Pmu(PmuState())
         policy, own = self.el2.policy, self.el2
         self.el2 = El2(own.profile, self.machine, own.own_classes)
         self.el2.policy = policy
@@ -257,8 +260,9 @@ class Vm:
     def resume_later(self, exit: exits.SystemEvent) -> bool:
         """Honour SYSTEM_SUSPEND: this vCPU sleeps until an interrupt, then starts anew.
 
-        False where no interrupt could wake it. The entry point and the context are still in x1 and x2 (linux v6.17
-        Documentation/virt/kvm/api.rst, KVM_SYSTEM_EVENT_SUSPEND; DEN0022 §5.1.19).
+        False where no interrupt could wake it. The entry point and the context are still in x1
+        and x2 (linux v6.17 Documentation/virt/kvm/api.rst, KVM_SYSTEM_EVENT_SUSPEND; DEN0022
+        §5.1.19).
         """
         if not self.listens():
             return False
@@ -406,7 +410,7 @@ class Vm:
         if due == NEVER:
             return exits.Wfi(vcpu=self._vcpu.index)
         cycles = max(min(due, deadline) - self.clock.cycles, 0)
-        self.clock.jump(self.pace(cycles) if self.pace else cycles)
+        self.board.jump(self.pace(cycles) if self.pace else cycles)
         over = self.clock.cycles >= deadline
         return exits.Deadline(vcpu=self._vcpu.index) if over else None
 

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "emu"
 LAYERS = [
     "smccc arch errors symbols clock relocations",
     "exits policy console bus el1 devicetree catalogue cpu modes entropy state pages savefile",
-    "taken timers interrupts",
+    "taken timers pmu interrupts",
     "endings service schema instrument semihosting terminal image hooks onereg memory mmio arbiter",
     "gic_registers icc identification",
     "profile elf calibrate _native services devices paper",

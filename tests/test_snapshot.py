@@ -405,7 +405,8 @@ def test_nothing_new_is_forgotten():
         "board",
         # given anew, or nothing between two runs
         *("instruments", "interposer", "semihosting_host", "_only", "pace"),
-        *("_bench", "_stubs", "dtb", "_extras"),  # made anew by the next call, refused, and for the start
+        # made anew by the next call, refused, and for the start
+        *("_bench", "_stubs", "dtb", "_extras"),
     }
     assert vars(vm).keys() == known
     assert vars(vm.machine).keys() == {"clock", "vcpus", "changed", "entropy"}
@@ -413,8 +414,8 @@ def test_nothing_new_is_forgotten():
     vcpu |= {"registers"}
     assert {field.name for field in fields(snapshot._VcpuState)} == vcpu
     assert vars(vm.el2).keys() == {
-        "profile", "host", "services", "own_services", "own_classes", "_functions", "_own", "_overrides",
-        "_shared", "_asking",
+        "profile", "host", "services", "own_services", "own_classes", "_functions", "_own",
+        "_overrides", "_shared", "_asking",
     }  # fmt: skip
     assert {field.name for field in fields(Policy)} == {
         field.name for field in fields(snapshot._PolicyState)

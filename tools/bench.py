@@ -436,6 +436,18 @@ def endless() -> Iterator[Figure]:
                  f"{seconds:.0f} s for all, {seconds / runs * 1000:.2f} ms each", "flat")
 
 
+def linux() -> Iterator[Figure]:
+    """Debian's kernel to a user space."""
+    import bench_linux
+    import fetch_linux
+
+    images, initrd = debian_kernels(), fetch_linux.default_cache() / fetch_linux.INITRAMFS
+    if not images or not initrd.exists():
+        yield Figure("Linux", "not measured", "python tools/fetch_linux.py --initrd", "")
+        return
+    yield from bench_linux.figures(Figure, images[-1], initrd)
+
+
 BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "hvc": hvc,
     "el2": el2,
@@ -449,6 +461,7 @@ BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "matrix": matrix,
     "mutants": mutants,
     "endless": endless,
+    "linux": linux,
 }
 ALSO = {"matrix": ("mutants", "endless")}
 """Asked for by a flag, `--matrix` means everything that has to do with many runs."""
