@@ -127,12 +127,16 @@ def _read(wish: Wish) -> bytes:
 def place_dtb(image: Image, ram: Ram, size: int) -> int:
     """Where a device tree of `size` bytes goes: RAM's base if free, else behind the image.
 
-    Below an Image is allowed: booting.rst gives the gap up to text_offset no special meaning.
+    Raw code does not say how much memory it uses behind its last byte: there it goes halfway up,
+    or 128 MiB, as QEMU has it (qemu v7.2 hw/arm/boot.c:arm_setup_direct_kernel_boot). Below an Image is allowed: booting.rst gives the gap up to text_offset no special meaning.
     """
     if size > DTB_MAX:
         raise BootError(f"the device tree has {size} bytes; Linux takes at most {DTB_MAX}")
     ends = sorted((segment.end for segment in image.segments), reverse=True)
-    for start in (align_up(ram.base, DTB_ALIGN), *(align_up(end, 2 * MIB) for end in ends)):
+    first = align_up(ram.base, DTB_ALIGN)
+    if image.kind is ImageKind.RAW:
+        first = align_up(ram.base + min(ram.size // 2, 128 * MIB), 2 * MIB)
+    for start in (first, *(align_up(end, 2 * MIB) for end in ends)):
         end = start + size
         clear = all(end <= s.address or start >= s.end for s in image.segments)
         if clear and end <= ram.end:
