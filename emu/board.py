@@ -18,6 +18,7 @@ from typing import Any
 from emu import pmu
 from emu.arch import PSTATE_F, PSTATE_I, SysReg, current_el
 from emu.bus import (
+    FLASH,
     GIC_CPU_INTERFACE,
     GIC_DISTRIBUTOR,
     GIC_REDISTRIBUTOR,
@@ -88,7 +89,10 @@ class Board:
 
     def states(self) -> dict[str, Any]:
         """What each device is in, for who saves the machine."""
-        return {name: device.state for name, device in self.devices.items()}
+        return {
+            name: device.saved() if name == "flash" else device.state
+            for name, device in self.devices.items()
+        }
 
     def restore(self, states: dict[str, Any]) -> None:
         """Bring every device to a state; those not named are reset."""
@@ -137,6 +141,13 @@ class Board:
 
         self.devices["pl061"] = gpio = Pl061(self._machine.clock, self._line(GPIO))
         self._map(PL061, gpio)
+
+    def _make_flash(self) -> None:
+        """The second bank, which firmware keeps its variables in; the first is a ROM (vm.py)."""
+        from emu.devices.cfi_flash import CfiFlash
+
+        self.devices["flash"] = flash = CfiFlash()
+        self._map(FLASH[1], flash)
 
     def _make_gic(self) -> None:
         if self.gic_version == 2:
@@ -353,12 +364,14 @@ _PLACES: dict[str, tuple[Place, ...]] = {
     "pl011": (PL011,),
     "pl031": (PL031,),
     "pl061": (PL061,),
+    "flash": (FLASH[1],),
     "gic": (GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR, GIC_CPU_INTERFACE),
 }
 _MAKERS: dict[str, Callable[[Board], None]] = {
     "pl011": Board._make_pl011,
     "pl031": Board._make_pl031,
     "pl061": Board._make_pl061,
+    "flash": Board._make_flash,
     "gic": Board._make_gic,
 }
 DEVICES = tuple(_MAKERS)

@@ -82,8 +82,10 @@ def load_image(
     return load_objects([(wish.path, data), *libraries], wish, parts.stubs)
 
 
-def default_memory(path: str | os.PathLike[str]) -> int:
-    """How much RAM a guest gets that was not given any: a Linux Image needs more."""
+def default_memory(path: str | os.PathLike[str], *, in_flash: bool = False) -> int:
+    """How much RAM a guest gets that was not given any: Linux and firmware need more."""
+    if in_flash:
+        return LINUX_MEMORY
     try:
         with open(path, "rb") as file:
             head = file.read(_LINUX.size)
@@ -128,13 +130,14 @@ def place_dtb(image: Image, ram: Ram, size: int) -> int:
     """Where a device tree of `size` bytes goes: RAM's base if free, else behind the image.
 
     Raw code does not say how much memory it uses behind its last byte: there it goes halfway up,
-    or 128 MiB, as QEMU has it (qemu v7.2 hw/arm/boot.c:arm_setup_direct_kernel_boot). Below an Image is allowed: booting.rst gives the gap up to text_offset no special meaning.
+    or 128 MiB, as QEMU has it (qemu v7.2 hw/arm/boot.c:arm_setup_direct_kernel_boot). Below
+    an Image is allowed: booting.rst gives the gap up to text_offset no special meaning.
     """
     if size > DTB_MAX:
         raise BootError(f"the device tree has {size} bytes; Linux takes at most {DTB_MAX}")
     ends = sorted((segment.end for segment in image.segments), reverse=True)
     first = align_up(ram.base, DTB_ALIGN)
-    if image.kind is ImageKind.RAW:
+    if image.kind is ImageKind.RAW and image.entry >= ram.base:
         first = align_up(ram.base + min(ram.size // 2, 128 * MIB), 2 * MIB)
     for start in (first, *(align_up(end, 2 * MIB) for end in ends)):
         end = start + size

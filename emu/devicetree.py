@@ -5,8 +5,8 @@ functions it calls), since guests know that machine; the bindings are the kernel
 (Documentation/devicetree/bindings: arm/psci.yaml, arm/cpus.yaml, arm,gic-v3.yaml,
 arm,arch_timer.yaml, serial/pl011.yaml) and the format is the Devicetree Specification v0.4,
 chapter 5. Where we differ from QEMU: a CPU's unit address is its affinity, as cpus.yaml asks; the
-redistributor region ends with the last CPU; there is no flash, PCI or virtio; and
-/hypervisor appears where a profile has one.
+redistributor region ends with the last CPU; flash is there only where firmware runs from it, PCI
+and virtio nowhere; and /hypervisor appears where a profile has one.
 
 The same `Board` gives the same bytes. The library `fdt` writes them; it is imported at the first
 call (4 ms beside unicorn's import, 8 ms alone). A two-CPU tree takes 0.4 ms and leaves cyclic
@@ -32,6 +32,7 @@ GICC: Final = (0x0801_0000, 0x1_0000)  # base_memmap[VIRT_GIC_CPU]: GICv2
 PL011: Final = (0x0900_0000, 0x1000)  # base_memmap[VIRT_UART]
 PL031: Final = (0x0901_0000, 0x1000)  # base_memmap[VIRT_RTC]
 PL061: Final = (0x0903_0000, 0x1000)  # base_memmap[VIRT_GPIO]
+FLASH: Final = (0x0400_0000, 0x0400_0000)  # base_memmap[VIRT_FLASH], its second half
 CLOCK_PHANDLE, GIC_PHANDLE = 0x8000, 0x8002  # as QEMU's dumpdtb shows them; any would do
 GPIO_PHANDLE = 0x8003
 SPI, PPI, LEVEL_HIGH = 0, 1, 4  # bindings interrupt-controller/arm,gic-v3.yaml, irq.h
@@ -66,6 +67,7 @@ class Board:
     bootargs: str = ""
     initrd: tuple[int, int] | None = None
     gic: int = 3
+    flash: bool = False
     kaslr_seed: int | None = None
     rng_seed: bytes = b""
 
@@ -117,7 +119,12 @@ def _nodes(board: Board) -> list[tuple[str, _Properties]]:
     pmu = {"compatible": "arm,armv8-pmuv3", "interrupts": [PPI, PMU_PPI, private]}
     nodes += [("/pmu", pmu), ("/apb-pclk", _clock()), (f"/pl011@{PL011[0]:x}", _pl011())]
     nodes.append((f"/pl031@{PL031[0]:x}", _pl031()))
-    return [*nodes, *_power_key()]
+    nodes += _power_key()
+    if board.flash:  # the second bank; the first is a ROM here
+        reg = _reg(*FLASH)
+        nodes.append((f"/flash@{FLASH[0]:x}",
+                      {"compatible": "cfi-flash", "reg": reg, "bank-width": 4}))
+    return nodes
 
 
 def _root() -> _Properties:

@@ -48,7 +48,7 @@ def place(
         write(segment.address, segment.data)
     initrd = _place_initrd(image, ram, write, extras.initrd)
     blob = _read_dtb(extras.dtb) if extras.dtb is not None else device_tree(
-        _board(ram, profile, mpidrs, extras, initrd)
+        _board(ram, profile, mpidrs, extras, initrd, flash=image.entry < ram.base)
     )
     address = place_dtb(image, ram, len(blob))
     if initrd and address + len(blob) > initrd[0]:
@@ -65,7 +65,7 @@ def _place_initrd(
         return None
     data = _read_file(path)
     start = (ram.end - len(data)) & ~(INITRD_ALIGN - 1)
-    if start < max(segment.end for segment in image.segments):
+    if start < max(ram.base, *(segment.end for segment in image.segments)):
         raise BootError(f"{path}: {len(data)} bytes do not fit above the image: more --mem")
     write(start, data)
     return start, start + len(data)
@@ -86,6 +86,8 @@ def _board(
     mpidrs: Sequence[int],
     extras: Extras,
     initrd: tuple[int, int] | None,
+    *,
+    flash: bool,
 ) -> Board:
     """What the generated tree depends on."""
     promise = profile.promise
@@ -93,6 +95,7 @@ def _board(
         promise = DeviceTreePromise()
     method = str(extras.conduit or promise.method)
     return Board(
+        flash=flash,
         ram_base=ram.base,
         ram_size=ram.size,
         mpidrs=tuple(mpidrs),

@@ -15,7 +15,7 @@ from emu import exits
 from emu.arch import INSN_SIZE, PSTATE_F, VECTOR_FIQ, VECTOR_IRQ, SysReg
 from emu.board import GIC_VERSIONS, GICV2_CPUS, Board
 from emu.boot import Parts, default_memory, load_image
-from emu.bus import STOLEN_TIME, absent_device
+from emu.bus import FLASH, STOLEN_TIME, absent_device
 from emu.clock import Clock
 from emu.console import Console
 from emu.cpu import DEFAULT_CORE
@@ -71,9 +71,10 @@ class Vm:
 
     `image` is an ELF, an arm64 Linux Image, or raw code with `load` (and `entry`). `memory` is
     in bytes: 64 MiB, or 512 for a Linux Image. `core` is whose identification registers it reads
-    (cpu.py), `gic` is 2 or 3. `conduit` overrides what the device tree says about /psci; `dtb`
-    replaces the generated tree; `kaslr` lets Linux choose its addresses by a seed there, which
-    follows from `seed`. `services` adds services of one's own, `modes` chooses rows of modes.py.
+    (cpu.py), `gic` is 2 or 3. Raw code with `load` below 0x4000000 lies in the flash. `conduit`
+    overrides what the device tree says about /psci; `dtb` replaces the generated tree; `kaslr`
+    lets Linux choose its addresses by a seed there, which follows from `seed`. `services` adds
+    services of one's own, `modes` chooses rows of modes.py.
     `native` chooses the engine's half. Without an image nothing is loaded and no vCPU runs: that
     is the bare machine below kvm.py.
 
@@ -108,8 +109,10 @@ class Vm:
         stubs: Mapping[str, Stub] | None = None,
         libraries: Iterable[str | os.PathLike[str]] = (),
     ) -> None:
+        self.firmware = load is not None and load in FLASH[0]
+        """Whether the image is executed in place, in the flash at address 0."""
         if memory is None:
-            memory = 64 * MIB if image is None else default_memory(image)
+            memory = 64 * MIB if image is None else default_memory(image, in_flash=self.firmware)
         _check_size(cpus, memory, bare=image is None)
         _check_gic(gic, cpus)
         found = load_profile(profile) if isinstance(profile, str) else profile
@@ -118,7 +121,10 @@ class Vm:
         parts = Parts(tuple(os.fspath(path) for path in libraries), _stub_sizes(stubs))
         self.image = (
             NO_IMAGE if image is None
-            else load_image(image, ram=self.ram, load=load, entry=entry, parts=parts)
+            else load_image(
+                image, ram=Ram(*FLASH[0][1:]) if self.firmware else self.ram, load=load,
+                entry=entry, parts=parts,
+            )
         )
         self.console = console or Console()
         self.instruments = list(instruments)
@@ -170,6 +176,8 @@ class Vm:
 
     def _map(self) -> None:
         self.engine.map_ram(self.ram.base, self.ram.size)
+        if self.firmware:
+            self.engine.map_rom(FLASH[0].base, FLASH[0].size)
         if "pvtime" in self.profile.services:
             self.engine.map_ram(STOLEN_TIME.base, STOLEN_TIME.size)
         self.board.make("pl011")

@@ -18,8 +18,10 @@ by any command. Everything is done at once, so the status always says ready. Not
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated
+
+from emu.state import StateError
 
 BANK = 64 << 20
 """Bytes of each of virt's two banks, at 0 and behind (qemu v9.0 hw/arm/virt.c: base_memmap)."""
@@ -43,7 +45,7 @@ SEQUENCE_ERROR = ERASE_ERROR | PROGRAM_ERROR
 
 @dataclass(slots=True)
 class State:
-    """Where in a command a bank is; what it holds is memory, and is saved as such."""
+    """Where in a command a bank is."""
 
     command: Annotated[int, 8] = READ_ARRAY
     step: Annotated[int, 8] = 0
@@ -54,6 +56,8 @@ class State:
     start: Annotated[int, 32] = 0
     buffer: bytes = b""
     """What it makes of the bytes from `start` on, once confirmed."""
+    sectors: dict[int, bytes] = field(default_factory=dict)
+    """Number → content of those that are not erased; only in what `saved` gives."""
 
 
 def query_table(size: int) -> dict[int, int]:
@@ -116,6 +120,27 @@ class CfiFlash:
     def array_mode(self) -> bool:
         """Whether the bank reads as the memory that it holds."""
         return self.state.command == READ_ARRAY
+
+    def saved(self) -> State:
+        """State and content, for a file."""
+        erased = b"\xff" * SECTOR
+        content = {n: bytes(self.content[n * SECTOR : (n + 1) * SECTOR])
+                   for n in range(len(self.content) // SECTOR)}  # fmt: skip
+        return replace(
+            self.state, sectors={n: held for n, held in content.items() if held != erased}
+        )
+
+    def restore(self, state: State | None) -> None:
+        """Become what another was; after reset it holds what it held."""
+        if state is None:
+            self.state = State()
+            return
+        self.content[:] = b"\xff" * len(self.content)
+        for number, held in state.sectors.items():
+            if number >= len(self.content) // SECTOR or len(held) != SECTOR:
+                raise StateError("the flash has another number of sectors")
+            self.content[number * SECTOR : (number + 1) * SECTOR] = held
+        self.state = replace(state, sectors={})
 
     def read(self, offset: int, width: int) -> int:
         if self.array_mode:
