@@ -19,6 +19,7 @@ from emu.arguments import (
     add_policy,
     forward,
     function_id,
+    moment,
     number,
     positive,
     seconds,
@@ -213,6 +214,8 @@ def _add_run(subparsers: Any) -> None:
         "hvcemu run Image --initrd root.cpio --type '~ # =>uname -a\\n'",
         "hvcemu run Image --save boot.snap --max-cycles 300000000",
         "hvcemu run --restore boot.snap           goes on there, as if it had not stopped",
+        "hvcemu run Image --save-at first-hypercall --save boot.snap",
+        "hvcemu run --from boot.snap --profile kvm-6.1    goes on below another hypervisor",
         "",
         "exit status: the guest's semihosting code; 0 power-off; 2 your mistake; 120 reset;",
         "  121 fault; 122 dead idle; 123 suspend; 124 time or cycle limit; 130 Ctrl-C",
@@ -250,13 +253,19 @@ def _add_run(subparsers: Any) -> None:
         help="save the machine where a limit, the time or Ctrl-C stops it",
     )
     group.add_argument(
-        "--save-at", type=positive, metavar="CYCLE", help="save it there instead, and run on"
+        "--save-at", "--checkpoint-at", type=moment, metavar="WHEN",
+        help="save it there instead, and run on: first-hypercall (just before it), console:TEXT "
+        "(when that was printed), cycle:N or N",
     )
     group.add_argument(
-        "--restore", metavar="FILE",
-        help="go on with a saved machine; it has its image, profile and policy with it. Functions "
+        "--restore", "--from", metavar="FILE",
+        help="go on with a saved machine; it has its image, profile and policy with it. With "
+        "--profile (and --services, --fw-reg, --deny) it goes on below that one, if it has made "
+        "no call yet; its device tree stays as it was. Functions "
         "that answer forwarded calls are run only if --forward names them again",
     )
+    # To tell `--restore FILE` from `--restore FILE --profile` with the default's name.
+    parser.set_defaults(profile=None)
     defaults = vars(parser.parse_args([]))
     parser.set_defaults(start_options={key: defaults[key] for key in commands.START_OPTIONS})
 

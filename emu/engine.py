@@ -479,11 +479,17 @@ class Engine:
 
     def inject_undefined(self, traps: Traps) -> None:
         """Answer the call just trapped with an Undefined Instruction exception at EL1."""
-        pc = self.get("PC") - arch.INSN_SIZE
+        self._take(arch.syndrome(arch.EC_UNKNOWN), None, self._uncount_call(), traps)
+
+    def unmake_call(self) -> None:
+        """Let the call just trapped be still to come: PC is on it."""
+        self.set("PC", self._uncount_call())
+
+    def _uncount_call(self) -> int:
         # The call was the last of its block, which a machine just loaded knows nothing of.
         self.hooks.cycles -= 1
         self.hooks.instructions -= 1
-        self._take(arch.syndrome(arch.EC_UNKNOWN), None, pc, traps)
+        return int(self.get("PC")) - arch.INSN_SIZE
 
     def inject_abort(self, far: int, traps: Traps) -> None:
         """A synchronous external data abort at EL1, before the next instruction."""

@@ -29,7 +29,7 @@ LAYERS = [
     "snapshot function",
     "vm explain trace discovery",
     "following",
-    "trial checkpoint report kvm_vcpu",
+    "trial checkpoint report kvm_vcpu moment",
     "mutate",
     "kvm",
     "migrate matrix progress",
