@@ -393,7 +393,10 @@ class Engine:
         return self._hook(HOOK_MEM_READ, MEMORY_CALLBACK(on_read), begin, end)
 
     def watch_code(self, begin: int, end: int, listener: Listener) -> int:
-        """Call `listener(address, size)` before each instruction at these virtual addresses."""
+        """Call `listener(address, size)` before each instruction at these virtual addresses.
+
+        In a run, from the next block on.
+        """
         seen = self._guarded(listener)
 
         def on_code(_uc: int, address: int, size: int, _user: int) -> None:
@@ -413,11 +416,14 @@ class Engine:
             self.unwatch(self._watches[-1])
 
     def _hook(self, kind: int, callback: Any, begin: int, end: int) -> int:
-        """What is translated already knows nothing of a new hook; code is, between two runs."""
-        if self._translated:
+        """What is translated already knows nothing of a new hook: it is, before the next block.
+
+        Not at once: a block cut in two would count, and ask for interrupts, twice.
+        """
+        if self.running:
+            self.hooks.stale = True
+        elif self._translated:
             self._stale = True
-            if self.running:
-                self.hooks.stop()
         self._watches.append(self.cpu.hook(kind, callback, begin=begin, end=end))
         return self._watches[-1]
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from emu import exits
 from emu.cpu import DEFAULT_CORE
 from emu.describe import answer_text, by_text, call_text, subject_of
-from emu.discovery import Inspector, Verdict
+from emu.discovery import LOOK, Inspector, Verdict
 from emu.el2 import El2
 from emu.endings import STATUS_LIMIT, Ending, ending_of
 from emu.following import Follower
@@ -28,7 +28,7 @@ from emu.vm import Vm
 MIB = 1 << 20
 SECONDS, CYCLES = 60.0, 1_000_000_000
 """Our choice of how long a guest may take: host time, and a second of its own."""
-STRETCH = 2_000_000
+STRETCH = LOOK
 """Cycles between two looks at the clock of the host and at the console: a few milliseconds."""
 FIRST_PIECE = 50_000
 """Cycles of the first piece of a stretch: more than most tiny guests take."""
