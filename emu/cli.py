@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         _add_run, _add_matrix, _add_results, _add_mutate, _add_rules, _add_fuzz, _add_call,
-        _add_explain, _add_profiles, _add_diff, _add_migrate, _add_doctor,
+        _add_explain, _add_profiles, _add_diff, _add_migrate, _add_linux_discovery, _add_doctor,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -375,6 +375,20 @@ def _add_migrate(subparsers: Any) -> None:
     )
     parser.add_argument("--cpus", type=int, default=1, metavar="N", help="vCPUs (1)")
     parser.add_argument("--mem", type=size, default=64 << 20, metavar="SIZE", help="RAM (64M)")
+
+
+def _add_linux_discovery(subparsers: Any) -> None:
+    _command(
+        subparsers, "linux-discovery", _later("linux_commands", "linux_discovery"),
+        "boot a Linux below many profiles: what it reports of them, and what it calls",
+        "hvcemu linux-discovery                                the cached kernel, all profiles",
+        "hvcemu linux-discovery Image --profile 'kvm-*' --cpus 4",
+        "hvcemu linux-discovery --profile kvm-6.1,xen --json found.json",
+        "",
+        "it stops where early discovery is over and all CPUs are up (PF_NETLINK), after about",
+        "0.1 s of the machine's time",
+        "exit status: 0 every kernel got there; 1 otherwise; 2 your mistake; 130 Ctrl-C",
+    ).fill = _later("linux_commands", "fill")
 
 
 def _add_rules(subparsers: Any) -> None:
