@@ -136,10 +136,10 @@ def place_dtb(image: Image, ram: Ram, size: int) -> int:
     if size > DTB_MAX:
         raise BootError(f"the device tree has {size} bytes; Linux takes at most {DTB_MAX}")
     ends = sorted((segment.end for segment in image.segments), reverse=True)
-    first = align_up(ram.base, DTB_ALIGN)
+    best = [align_up(ram.base, DTB_ALIGN)]
     if image.kind is ImageKind.RAW and image.entry >= ram.base:
-        first = align_up(ram.base + min(ram.size // 2, 128 * MIB), 2 * MIB)
-    for start in (first, *(align_up(end, 2 * MIB) for end in ends)):
+        best.insert(0, align_up(ram.base + min(ram.size // 2, 128 * MIB), 2 * MIB))
+    for start in (*best, *(align_up(end, 2 * MIB) for end in ends)):
         end = start + size
         clear = all(end <= s.address or start >= s.end for s in image.segments)
         if clear and end <= ram.end:

@@ -156,15 +156,30 @@ def test_looks_like(data, what):
 # --- the device tree's place ------------------------------------------------------------------
 
 
-def image_of(*spans: tuple[int, int]) -> Image:
+def image_of(*spans: tuple[int, int], kind: ImageKind = ImageKind.ELF) -> Image:
     segments = tuple(Segment(start, b"", size) for start, size in sorted(spans))
-    return Image("x", ImageKind.RAW, BASE, segments, Symbols())
+    return Image("x", kind, spans[0][0] if spans else BASE, segments, Symbols())
 
 
 def test_dtb_at_the_base_when_free():
     assert place_dtb(image_of((PIE, 64)), RAM, 0x8_0000) == BASE
     assert place_dtb(image_of((PIE, 64)), RAM, 0x8_0001) == BASE + 2 * MIB
     assert place_dtb(image_of((BASE, 2 * MIB)), RAM, 1) == BASE + 2 * MIB
+
+
+@pytest.mark.parametrize(
+    ("load", "memory", "place"),
+    [(BASE, 64, 32), (BASE + 8 * MIB, 512, 128), (BASE + 32 * MIB, 64, 0), (BASE, 1, None), (0, 64, 0)],
+)
+def test_dtb_beside_raw_code(load, memory, place):
+    """Halfway up, or 128 MiB: raw code does not tell what it needs behind itself."""
+    ram = Ram(BASE, memory * MIB)
+    image = image_of((load, 64), kind=ImageKind.RAW)
+    if place is None:
+        with pytest.raises(BootError, match="no room"):
+            place_dtb(image, ram, 4096)
+    else:
+        assert place_dtb(image, ram, 4096) == BASE + place * MIB
 
 
 def test_dtb_between_segments_when_the_last_fills_ram():
