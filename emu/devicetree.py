@@ -120,7 +120,7 @@ def _nodes(board: Board) -> list[tuple[str, _Properties]]:
     nodes += [("/pmu", pmu), ("/apb-pclk", _clock()), (f"/pl011@{PL011[0]:x}", _pl011())]
     nodes.append((f"/pl031@{PL031[0]:x}", _pl031()))
     nodes += _power_key()
-    if board.flash:  # the second bank; the first is a ROM here
+    if board.flash:  # the second bank; the first is plain memory here
         reg = _reg(*FLASH)
         nodes.append((f"/flash@{FLASH[0]:x}",
                       {"compatible": "cfi-flash", "reg": reg, "bank-width": 4}))

@@ -177,7 +177,7 @@ class Vm:
     def _map(self) -> None:
         self.engine.map_ram(self.ram.base, self.ram.size)
         if self.firmware:
-            self.engine.map_rom(FLASH[0].base, FLASH[0].size)
+            self.engine.map_ram(FLASH[0].base, FLASH[0].size)
         if "pvtime" in self.profile.services:
             self.engine.map_ram(STOLEN_TIME.base, STOLEN_TIME.size)
         self.board.make("pl011")
