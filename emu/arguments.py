@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
+from emu.moment import CONSOLE, CYCLE, FIRST_CALL, Moment
 from emu.smccc import MASK32, MASK64
 
 T = TypeVar("T")
@@ -171,6 +172,20 @@ def typed(text: str) -> tuple[bytes, bytes]:
     if not arrow or not what:
         raise argparse.ArgumentTypeError(f"{text!r} is not WHEN=>WHAT, such as 'login: =>root\\n'")
     return _unescaped(when), _unescaped(what)
+
+
+def moment(text: str) -> Moment:
+    """When a machine is saved: first-hypercall, console:TEXT, cycle:N or N."""
+    if text == FIRST_CALL:
+        return Moment(first_call=True)
+    if text.startswith(CONSOLE) and len(text) > len(CONSOLE):
+        return Moment(text=_unescaped(text.removeprefix(CONSOLE)))
+    try:
+        return Moment(cycle=positive(text.removeprefix(CYCLE)))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of {FIRST_CALL}, {CONSOLE}TEXT, {CYCLE}N and N"
+        ) from None
 
 
 TRACE_KINDS = ("calls", "exceptions")

@@ -163,6 +163,7 @@ class Checkpoint:
 
 _VM_FIELDS = (
     "profile", "takes_mmio", "_vcpu", "_only", "_slice_end", "_forwarded", "_calls", "_last_call",
+    "stops_before_call",
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from emu.arguments import (
     add_policy,
     forward,
     function_id,
+    moment,
     number,
     positive,
     seconds,
@@ -138,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         _add_run, _add_matrix, _add_results, _add_mutate, _add_rules, _add_fuzz, _add_call,
-        _add_explain, _add_profiles, _add_diff, _add_migrate, _add_doctor,
+        _add_explain, _add_profiles, _add_diff, _add_migrate, _add_linux_discovery, _add_doctor,
     ):  # fmt: skip
         add(subparsers)
     return parser
@@ -215,6 +216,8 @@ def _add_run(subparsers: Any) -> None:
         "hvcemu run Image --initrd root.cpio --type '~ # =>uname -a\\n'",
         "hvcemu run Image --save boot.snap --max-cycles 300000000",
         "hvcemu run --restore boot.snap           goes on there, as if it had not stopped",
+        "hvcemu run Image --save-at first-hypercall --save boot.snap",
+        "hvcemu run --from boot.snap --profile kvm-6.1    goes on below another hypervisor",
         "",
         "exit status: the guest's semihosting code; 0 power-off; 2 your mistake; 120 reset;",
         "  121 fault; 122 dead idle; 123 suspend; 124 time or cycle limit; 130 Ctrl-C",
@@ -265,13 +268,19 @@ def _add_run(subparsers: Any) -> None:
         help="save the machine where a limit, the time or Ctrl-C stops it",
     )
     group.add_argument(
-        "--save-at", type=positive, metavar="CYCLE", help="save it there instead, and run on"
+        "--save-at", "--checkpoint-at", type=moment, metavar="WHEN",
+        help="save it there instead, and run on: first-hypercall (just before it), console:TEXT "
+        "(when that was printed), cycle:N or N",
     )
     group.add_argument(
-        "--restore", metavar="FILE",
-        help="go on with a saved machine; it has its image, profile and policy with it. Functions "
+        "--restore", "--from", metavar="FILE",
+        help="go on with a saved machine; it has its image, profile and policy with it. With "
+        "--profile (and --services, --fw-reg, --deny) it goes on below that one, if it has made "
+        "no call yet; its device tree stays as it was. Functions "
         "that answer forwarded calls are run only if --forward names them again",
     )
+    # To tell `--restore FILE` from `--restore FILE --profile` with the default's name.
+    parser.set_defaults(profile=None)
     defaults = vars(parser.parse_args([]))
     parser.set_defaults(start_options={key: defaults[key] for key in commands.START_OPTIONS})
 
@@ -381,6 +390,20 @@ def _add_migrate(subparsers: Any) -> None:
     )
     parser.add_argument("--cpus", type=int, default=1, metavar="N", help="vCPUs (1)")
     parser.add_argument("--mem", type=size, default=64 << 20, metavar="SIZE", help="RAM (64M)")
+
+
+def _add_linux_discovery(subparsers: Any) -> None:
+    _command(
+        subparsers, "linux-discovery", _later("linux_commands", "linux_discovery"),
+        "boot a Linux below many profiles: what it reports of them, and what it calls",
+        "hvcemu linux-discovery                                the cached kernel, all profiles",
+        "hvcemu linux-discovery Image --profile 'kvm-*' --cpus 4",
+        "hvcemu linux-discovery --profile kvm-6.1,xen --json found.json",
+        "",
+        "it stops where early discovery is over and all CPUs are up (PF_NETLINK), after about",
+        "0.1 s of the machine's time",
+        "exit status: 0 every kernel got there; 1 otherwise; 2 your mistake; 130 Ctrl-C",
+    ).fill = _later("linux_commands", "fill")
 
 
 def _add_rules(subparsers: Any) -> None:

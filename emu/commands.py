@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from emu.bundled import find_image
 from emu.errors import EmuError
-from emu.profile import load_profile
+from emu.profile import DEFAULT_PROFILE, load_profile
 from emu.progress import wants_colour
 from emu.smccc import Call, Conduit, FunctionId
 
@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     from emu.vm import Vm
 
 
-START_OPTIONS = {
+POLICY_OPTIONS = {
+    "profile": "--profile", "services": "--services", "fw_reg": "--fw-reg", "deny": "--deny",
+}  # fmt: skip
+"""What a saved machine has, and can be given anew, all together, while it has made no call."""
+START_OPTIONS = POLICY_OPTIONS | {
     "image": "IMAGE", "cpus": "--cpus", "mem": "--mem", "load": "--load", "entry": "--entry",
     "append": "--append", "initrd": "--initrd", "dtb": "--dtb", "conduit": "--conduit",
-    "core": "--core", "profile": "--profile", "services": "--services", "fw_reg": "--fw-reg",
-    "deny": "--deny", "seed": "--seed", "gic": "--gic", "system_suspend": "--system-suspend",
-    "kaslr": "--kaslr",
+    "core": "--core", "seed": "--seed", "gic": "--gic", "kaslr": "--kaslr",
+    "system_suspend": "--system-suspend",
 }  # fmt: skip
 """What a machine is made of, and a saved one has."""
 MIGRATE_SECONDS = 60.0
@@ -41,7 +44,6 @@ def run(options: Any) -> int:
     """`hvcemu run`."""
     from emu.console import Console, Dialogue
     from emu.runner import Limits, Runner, Saving, StatusLine, report_to, stdout_sink
-    from emu.vm import Vm
 
     _check_run(options)
     status = StatusLine(_Nowhere() if options.quiet else sys.stderr)
@@ -49,8 +51,7 @@ def run(options: Any) -> int:
     stdin = None if options.dialogue else _stdin(say)
     source = Dialogue(options.dialogue) if options.dialogue else stdin
     console = Console(source, stdout_sink(status))
-    saved = options.restore
-    vm = Vm.load(saved, console=console) if saved else _new_vm(options, console)
+    vm = _saved_vm(options, console, say) if options.restore else _new_vm(options, console)
     close = _attach_traces(vm, options, say)
     check = _attach_check(vm) if options.check else None
     limits = Limits(options.timeout, options.max_cycles)
@@ -91,9 +92,36 @@ def _check_run(options: Any) -> None:
         raise EmuError("--save-at needs --save FILE, the file to save to")
     if not options.restore and options.image is None:
         raise EmuError("give an IMAGE to run, or --restore FILE")
+    anew = POLICY_OPTIONS if options.profile else {}
     for key, name in START_OPTIONS.items() if options.restore else ():
-        if getattr(options, key) != options.start_options[key]:
-            raise EmuError(f"{name} and --restore exclude each other: a saved machine has its own")
+        if key not in anew and getattr(options, key) != options.start_options[key]:
+            why = ", or goes below another --profile" if key in POLICY_OPTIONS else ""
+            raise EmuError(
+                f"{name} and --restore exclude each other: a saved machine has its own{why}"
+            )
+
+
+def _saved_vm(options: Any, console: Console, say: Callable[[str], None]) -> Vm:
+    """The machine in a file, below the profile that --profile names if it does."""
+    from emu.vm import Vm
+
+    # A profile that does not exist need not wait for a large file.
+    profile = load_profile(options.profile) if options.profile else None
+    vm = Vm.load(options.restore, console=console)
+    if profile is None:
+        return vm
+    made, was = vm.stats().calls, vm.profile
+    if made:
+        raise EmuError(
+            f"{options.restore}: its guest has made {made:,} calls below {was.name} and knows it: "
+            "save it with --save-at first-hypercall (or see `hvcemu migrate --help`)"
+        )
+    vm.begin_below(profile)
+    apply_policy(vm.el2, options)
+    if str(was.promise) != str(profile.promise):
+        say(f"the device tree stays that of {was.name}, {was.promise}; "
+            f"{profile.name} would have {profile.promise}")
+    return vm
 
 
 def _new_vm(options: Any, console: Console) -> Vm:
@@ -102,7 +130,7 @@ def _new_vm(options: Any, console: Console) -> Vm:
 
     vm = Vm(
         find_image(options.image),
-        profile=options.profile,
+        profile=options.profile or DEFAULT_PROFILE,
         cpus=options.cpus,
         memory=options.mem,
         core=options.core,

@@ -221,7 +221,11 @@ class Console:
 
     def text(self, limit: int) -> str:
         """The last `limit` bytes of what was printed."""
-        return self._kept[-limit:].decode("utf-8", "replace")
+        return self.tail(limit).decode("utf-8", "replace")
+
+    def tail(self, limit: int) -> bytes:
+        """The same as bytes."""
+        return bytes(self._kept[-limit:])
 
     def write(self, data: bytes) -> None:
         """Print."""

@@ -19,6 +19,7 @@ from emu.arch import EC_SVC64, INSN_SIZE, VECTOR_TABLE, exception_class
 from emu.describe import arguments, is_xen_hypercall, subject_of
 from emu.devicetree import find_property
 from emu.endings import Ending
+from emu.exits import Exit
 from emu.facts import (
     CPU_ON,
     NO_ENTROPY,
@@ -110,6 +111,10 @@ MAX_KEPT = 500
 """Our choice: verdicts, UNDEFINED places and refused CPUs kept, for a guest that never ends."""
 MAX_JUDGED = 1000
 """Our choice: how many forms of calls are kept, for a guest that makes ever new ones."""
+LOOK = 2_000_000
+"""Cycles between two looks at the console, where trial.py stops as well."""
+PATIENCE = 4
+"""Our choice: who has printed for a while after its last call may be silent for so much longer."""
 NEAR = 4096
 """How far from an error code an address may lie to have been made of it: a structure's size."""
 STOLEN_OFFSET, STOLEN_LAST = 8, 15
@@ -135,6 +140,8 @@ class Watched(Protocol):
     ram: Ram
     image: Any
     engine: Any
+    console: Any
+    clock: Any
     dtb: int
 
 
@@ -144,6 +151,33 @@ class _Refusal:
 
     record: CallRecord
     x0: int
+
+
+@dataclass(slots=True)
+class _Life:
+    """Whether a guest goes on printing; looked at every `LOOK` cycles, where a run comes back.
+
+    `heard` and `quiet` are where the last such stretch with output begins and ends.
+    """
+
+    looked: int
+    printed: int
+    now: int = 0
+    heard: int = 0
+    quiet: int = 0
+
+    def look(self, now: int, printed: int, every: int = LOOK) -> None:
+        """Take notice of the console."""
+        self.now = now
+        if now - self.looked < every:
+            return
+        if printed != self.printed:
+            self.heard, self.quiet = self.looked, now
+        self.looked, self.printed = now, printed
+
+    def goes_on(self, since: int) -> bool:
+        """Whether it has printed long enough to be believed in its silence now."""
+        return self.now - self.quiet < PATIENCE * (self.heard - since)
 
 
 @dataclass(slots=True)
@@ -174,6 +208,7 @@ class Inspector(Instrument):
         self._m = _Memory(
             Facts(self._method[1] if self._method else told, ram=range(vm.ram.base, vm.ram.end))
         )
+        self._life = _Life(vm.clock.cycles, vm.console.printed)
         self._watch_method()
 
     def again(self, vm: Watched) -> Inspector:
@@ -184,6 +219,7 @@ class Inspector(Instrument):
         other = Inspector.__new__(Inspector)
         other._vm, other._method = vm, self._method
         other._m = _Memory(self._m.facts.copy())
+        other._life = _Life(vm.clock.cycles, vm.console.printed)
         if not other._m.facts.read_method:
             other._watch_method()
         return other
@@ -236,6 +272,10 @@ class Inspector(Instrument):
         self._answered(record)
         if memory.facts.learn(call, record.answer) or len(memory.judged) > MAX_JUDGED:
             memory.judged.clear()
+
+    def on_exit(self, exit: Exit) -> None:
+        """Look whether it prints."""
+        self._life.look(exit.cycles, self._vm.console.printed)
 
     def on_exception(self, record: ExceptionRecord) -> None:
         """Look whether an exception comes of an answer."""
@@ -361,6 +401,9 @@ class Inspector(Instrument):
             self._add(REFUSED_WAIT, record, f"CPU_ON of {waits[0]:#x} has answered "
                       f"{signed(record.answer.x0)}, and nothing was called since")
         elif stuck and refused and last.call.fid not in (SYSTEM_OFF, SYSTEM_RESET):
+            self._life.look(self._life.now, self._vm.console.printed, every=0)
+            if ending is not Ending.FLOOD and self._life.goes_on(last.cycles):
+                return
             self._add(HANG, last, f"{name_of(last.call.fid)} has answered "
                       f"{signed(last.answer.x0)}, and that was the last call")
         elif refused and self._m.died and ending in (Ending.FAULT, Ending.EXIT):

@@ -405,7 +405,10 @@ class Engine:
         return self._hook(HOOK_MEM_READ, MEMORY_CALLBACK(on_read), begin, end)
 
     def watch_code(self, begin: int, end: int, listener: Listener) -> int:
-        """Call `listener(address, size)` before each instruction at these virtual addresses."""
+        """Call `listener(address, size)` before each instruction at these virtual addresses.
+
+        In a run, from the next block on.
+        """
         seen = self._guarded(listener)
 
         def on_code(_uc: int, address: int, size: int, _user: int) -> None:
@@ -425,11 +428,14 @@ class Engine:
             self.unwatch(self._watches[-1])
 
     def _hook(self, kind: int, callback: Any, begin: int, end: int) -> int:
-        """What is translated already knows nothing of a new hook; code is, between two runs."""
-        if self._translated:
+        """What is translated already knows nothing of a new hook: it is, before the next block.
+
+        Not at once: a block cut in two would count, and ask for interrupts, twice.
+        """
+        if self.running:
+            self.hooks.stale = True
+        elif self._translated:
             self._stale = True
-            if self.running:
-                self.hooks.stop()
         self._watches.append(self.cpu.hook(kind, callback, begin=begin, end=end))
         return self._watches[-1]
 
@@ -491,11 +497,17 @@ class Engine:
 
     def inject_undefined(self, traps: Traps) -> None:
         """Answer the call just trapped with an Undefined Instruction exception at EL1."""
-        pc = self.get("PC") - arch.INSN_SIZE
+        self._take(arch.syndrome(arch.EC_UNKNOWN), None, self._uncount_call(), traps)
+
+    def unmake_call(self) -> None:
+        """Let the call just trapped be still to come: PC is on it."""
+        self.set("PC", self._uncount_call())
+
+    def _uncount_call(self) -> int:
         # The call was the last of its block, which a machine just loaded knows nothing of.
         self.hooks.cycles -= 1
         self.hooks.instructions -= 1
-        self._take(arch.syndrome(arch.EC_UNKNOWN), None, pc, traps)
+        return int(self.get("PC")) - arch.INSN_SIZE
 
     def inject_abort(self, far: int, traps: Traps) -> None:
         """A synchronous external data abort at EL1, before the next instruction."""

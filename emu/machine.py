@@ -68,10 +68,15 @@ class Machine:
     def __init__(self, cpus: int, clock: Clock, seed: int, *, stolen_time: bool) -> None:
         self.clock = clock
         self.vcpus = [Vcpu(index, mpidr(index)) for index in range(cpus)]
-        for vcpu in self.vcpus if stolen_time else ():
-            vcpu.stolen_base = STOLEN_TIME.base + vcpu.index * STOLEN_TIME_RECORD
+        if stolen_time:
+            self.place_stolen_time()
         self.changed = False
         self.entropy = Splitmix(seed)
+
+    def place_stolen_time(self) -> None:
+        """Give every vCPU its record."""
+        for vcpu in self.vcpus:
+            vcpu.stolen_base = STOLEN_TIME.base + vcpu.index * STOLEN_TIME_RECORD
 
     # -- what services ask (`Host`) -------------------------------------------------------------
 

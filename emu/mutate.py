@@ -32,11 +32,9 @@ from emu.facts import name_of
 from emu.faults import LATE_CYCLES, Injector, Mutation
 from emu.instrument import CallRecord
 from emu.trace import exit_detail
-from emu.trial import MAX_OUTPUT, CallLog, Setup, build, run_within
+from emu.trial import MAX_OUTPUT, CallLog, Setup, build, run_to_first_call, run_within
 from emu.vm import Vm
 
-MARGINS = (64, 1024, 16_384, 262_144, 4_194_304)
-"""Cycles before the first call at which the checkpoint is tried: a block may be that long."""
 PATIENCE, PATIENCE_FACTOR = 20_000_000, 4
 """Cycles a mutant may take beyond so many times the guest's own: 20 ms, our choice."""
 TALKATIVE = 50_000
@@ -103,7 +101,7 @@ def prepare(setup: Setup, *, limit: int | None = None) -> Subject:
     run_within(vm, setup.seconds, setup.cycles)
     if not log.records:
         raise EmuError(f"{setup.image} makes no call under {setup.profile}: nothing to mutate")
-    vm, inspector = _stop_before(setup, log.records[0].cycles)
+    vm, inspector = _stop_before_first(setup)
     subject = Subject(
         vm, Checkpoint(vm), inspector, log.records, _NOTHING, setup.seconds,
         setup.cycles or vm.clock.cycles + (1 << 40),
@@ -114,16 +112,12 @@ def prepare(setup: Setup, *, limit: int | None = None) -> Subject:
     return subject
 
 
-def _stop_before(setup: Setup, first: int) -> tuple[Vm, Inspector]:
-    for margin in MARGINS:
-        vm = build(setup)
-        inspector = Inspector(vm)
-        vm.instruments.append(inspector)
-        if first > margin:
-            vm.run(first - margin)
-        if vm.stats().calls == 0:
-            return vm, inspector
-    return build(setup), Inspector(vm)
+def _stop_before_first(setup: Setup) -> tuple[Vm, Inspector]:
+    vm = build(setup)
+    inspector = Inspector(vm)
+    vm.instruments.append(inspector)
+    run_to_first_call(vm, setup.seconds, setup.cycles)
+    return vm, inspector
 
 
 def observe(subject: Subject, mutation: Mutation | None) -> Observation:

@@ -36,6 +36,12 @@ class DeviceTreePromise:
     cells: tuple[tuple[str, int], ...] = ()
     hypervisor: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        if not self.method:
+            return "no /psci"
+        hypervisor = f" and /hypervisor {self.hypervisor[0]}" if self.hypervisor else ""
+        return f"/psci {' '.join(self.compatible[:1])} by {self.method}{hypervisor}"
+
 
 @dataclass(frozen=True, slots=True)
 class VmmRules:

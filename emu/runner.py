@@ -22,6 +22,7 @@ from emu.clock import CYCLES_PER_SECOND
 from emu.console import Descriptor
 from emu.endings import STATUS_INTERRUPTED, Ending, ending_of
 from emu.errors import EmuError
+from emu.moment import Moment, Waiting
 from emu.progress import LastRow
 from emu.smccc import Call, Ret
 from emu.vm import Vm
@@ -54,11 +55,12 @@ class Limits:
 
 @dataclass
 class Saving:
-    """Where the machine is saved: at `cycle`, running on, or where the run is stopped."""
+    """Where the machine is saved: at a moment, running on, or where the run is stopped."""
 
     path: str
-    cycle: int | None = None
+    moment: Moment | None = None
     done: bool = False
+    waiting: Waiting | None = None
 
 
 @dataclass
@@ -98,11 +100,10 @@ class Runner:
         return status
 
     def _save_at_end(self, exit: exits.Exit, saving: Saving) -> None:
-        if saving.cycle is None and isinstance(exit, exits.Deadline):
+        if saving.moment is None and isinstance(exit, exits.Deadline):
             self._save(saving)
         else:
-            what = "it was stopped" if saving.cycle is None else f"cycle {saving.cycle:,}"
-            self.say(f"not saved: the run ended before {what}")
+            self.say(f"not saved: the run ended before {saving.moment or 'it was stopped'}")
 
     def _save(self, saving: Saving) -> None:
         self.vm.save(saving.path)
@@ -111,9 +112,7 @@ class Runner:
 
     def _save_on_the_way(self) -> None:
         saving = self.saving
-        if not saving or saving.done or saving.cycle is None:
-            return
-        if self.vm.clock.cycles >= saving.cycle:
+        if saving and saving.waiting and not saving.done and saving.waiting.has_come():
             self._save(saving)
 
     @contextmanager
@@ -131,6 +130,8 @@ class Runner:
 
     def _run_until_over(self, started: float) -> exits.Exit:
         stretch = FIRST_STRETCH
+        if self.saving and self.saving.moment:
+            self.saving.waiting = Waiting(self.saving.moment, self.vm)
         while True:
             before = time.monotonic()
             exit = self.vm.run(self._clip(stretch))
@@ -179,8 +180,8 @@ class Runner:
 
     def _clip(self, stretch: int) -> int:
         ends = [self.limits.cycles]
-        if self.saving and not self.saving.done:
-            ends.append(self.saving.cycle)
+        if self.saving and self.saving.waiting and not self.saving.done:
+            ends.append(self.saving.waiting.look)
         now = self.vm.clock.cycles
         return min(stretch, *(max(end - now, 0) for end in ends if end is not None), stretch)
 

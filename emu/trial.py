@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from emu import exits
 from emu.cpu import DEFAULT_CORE
 from emu.describe import answer_text, by_text, call_text, subject_of
-from emu.discovery import Inspector, Verdict
+from emu.discovery import LOOK, Inspector, Verdict
 from emu.el2 import El2
 from emu.endings import STATUS_LIMIT, Ending, ending_of
 from emu.following import Follower
@@ -28,7 +28,7 @@ from emu.vm import Vm
 MIB = 1 << 20
 SECONDS, CYCLES = 60.0, 1_000_000_000
 """Our choice of how long a guest may take: host time, and a second of its own."""
-STRETCH = 2_000_000
+STRETCH = LOOK
 """Cycles between two looks at the clock of the host and at the console: a few milliseconds."""
 FIRST_PIECE = 50_000
 """Cycles of the first piece of a stretch: more than most tiny guests take."""
@@ -172,6 +172,15 @@ def attempt(setup: Setup, **options: Any) -> Outcome:
     log, judge = CallLog(), Judge(vm, follow=setup.follow)
     vm.instruments += (log, *judge.instruments)
     exit, flooded = run_within(vm, setup.seconds, setup.cycles)
+    ending, _ = (Ending.FLOOD, STATUS_LIMIT) if flooded else ending_of(exit)
+    return outcome_of(vm, log, exit, flooded, judge.verdicts(ending), started)
+
+
+def outcome_of(
+    vm: Vm, log: CallLog, exit: exits.Exit, flooded: bool, verdicts: tuple[Verdict, ...],
+    started: float,
+) -> Outcome:
+    """What came of a run that is over; `started` by `time.perf_counter`."""
     ending, status = (Ending.FLOOD, STATUS_LIMIT) if flooded else ending_of(exit)
     stats = vm.stats()
     return Outcome(
@@ -180,12 +189,26 @@ def attempt(setup: Setup, **options: Any) -> Outcome:
         detail=f"more than {MAX_OUTPUT >> 20} MiB of output" if flooded else exit_detail(exit),
         console=vm.console.text(MAX_OUTPUT),
         calls=call_lines(log.records, vm.el2),
-        verdicts=judge.verdicts(ending),
+        verdicts=verdicts,
         total_calls=log.total,
         cycles=stats.cycles,
         instructions=stats.instructions,
         seconds=time.perf_counter() - started,
     )
+
+
+def run_to_first_call(vm: Vm, seconds: float, cycles: int | None) -> bool:
+    """Stop with PC on the guest's first HVC or SMC; False where it ends or is stopped before."""
+    ends = time.monotonic() + seconds
+    vm.stops_before_call = True
+    while vm.stops_before_call:
+        left = STRETCH if cycles is None else min(STRETCH, cycles - vm.clock.cycles)
+        if left <= 0 or time.monotonic() >= ends:
+            break
+        if not isinstance(vm.run(left), exits.Deadline):
+            break
+    stopped, vm.stops_before_call = not vm.stops_before_call, False
+    return stopped
 
 
 def _never() -> bool:

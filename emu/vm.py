@@ -19,10 +19,10 @@ from emu.bus import FLASH, STOLEN_TIME, absent_device
 from emu.clock import Clock
 from emu.console import Console
 from emu.cpu import DEFAULT_CORE
-from emu.el2 import El2
+from emu.el2 import El2, reset_policy
 from emu.engine import Access, Engine, Stop
 from emu.entropy import Splitmix
-from emu.errors import BootError, SnapshotError
+from emu.errors import BootError, EmuError, SnapshotError
 from emu.exits import Exit, Fault, Mmio
 from emu.image import Image, ImageKind, Ram
 from emu.instrument import CallRecord, ExceptionRecord, Instrument
@@ -153,9 +153,9 @@ class Vm:
         """Asked when the machine idles for so many cycles: how many of them to let pass now."""
         self.takes_mmio = False
         """Whether an access nobody claims is an exit for the caller, as KVM makes it."""
-        if self.profile.modes["cpu_on.policy"] != "allow":
-            for vcpu in self.machine.vcpus[1:]:
-                vcpu.admitted = False
+        self.stops_before_call = False
+        """Whether the next HVC or SMC is a `Deadline` with PC on it; false once it was."""
+        self._admit()
         if image is not None:
             self._map()
             self.board.identify()
@@ -193,6 +193,11 @@ class Vm:
         from emu.function import place_stubs
 
         self._stubs = place_stubs(self.image, self.engine, stubs)
+
+    def _admit(self) -> None:
+        """Whom CPU_ON may start (modes.py: cpu_on.policy)."""
+        for vcpu in self.machine.vcpus[1:]:
+            vcpu.admitted = self.profile.modes["cpu_on.policy"] == "allow"
 
     def _start_boot_cpu(self) -> None:
         boot = self.machine.vcpus[0]
@@ -293,6 +298,20 @@ class Vm:
         self.profile = profile
         self.el2 = El2(profile, self.machine)
         self.el2.policy = policy
+
+    def begin_below(self, profile: Profile) -> None:
+        """Go on below another hypervisor as if there had never been one; before the first call.
+
+        The device tree stays what it was.
+        """
+        if self._calls:
+            raise EmuError(f"this guest has made {self._calls:,} calls below {self.profile.name}")
+        self.move_to(profile, reset_policy(profile))
+        self._admit()
+        if "pvtime" in profile.services:
+            self.machine.place_stolen_time()
+            if not self.engine.has_ram(STOLEN_TIME.base, STOLEN_TIME.size):
+                self.engine.map_ram(STOLEN_TIME.base, STOLEN_TIME.size)
 
     def focus(self, vcpu: int) -> None:
         """Load a vCPU's registers into the engine, to look at them or to change them."""
@@ -523,6 +542,11 @@ class Vm:
 
     def hypercall(self, conduit: Conduit, imm: int, x: tuple[int, ...]) -> tuple[int, ...] | None:
         """Answer one HVC or SMC."""
+        if self.stops_before_call:
+            self.stops_before_call = False
+            self.engine.unmake_call()
+            self._exit = exits.Deadline(vcpu=self._vcpu.index)
+            return None
         call = Call(x, conduit, imm, self._vcpu.index)
         self._calls += 1
         self._last_call = call

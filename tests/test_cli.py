@@ -207,7 +207,9 @@ def test_a_reader_that_goes_away_is_no_error():
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("command", ["run", "call", "explain", "profiles", "diff", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["run", "call", "explain", "profiles", "diff", "linux-discovery", "doctor"]
+)
 def test_every_command_has_help_with_examples(command, capsys):
     with pytest.raises(SystemExit) as exit:
         cli.main([command, "--help"])

@@ -31,6 +31,7 @@ from engine_kit import (
     mrs,
     msr,
     smc,
+    str_w,
     subs,
 )  # fmt: skip
 
@@ -154,6 +155,18 @@ def test_waiting_for_a_cpu_that_was_refused(judged):
 def test_hanging_after_a_refusal(judged):
     assert judged(*reading(), *call(VERSION), b(0), deny=VERSION) == ["hang-after-refusal"]
     assert judged(*reading(), *call(VERSION), b(0)) == []
+
+
+def test_who_goes_on_printing_does_not_hang(judged):
+    """Four times as long as it has printed since the call, it is believed to be at work."""
+    refused = [*reading(), *call(VERSION), *mov(9, 0x0900_0000), *mov(11, 40)]
+    printing = [str_w(0, 9), *mov(10, 100_000), subs(10, 10, 1), b_if(NE, -1)]
+    for_ever = [*refused, *printing, b(-len(printing))]
+    a_while = [*refused, *printing, subs(11, 11, 1), b_if(NE, -len(printing) - 1), b(0)]
+    assert judged(*for_ever, deny=VERSION, ends=30_000_000) == []
+    assert judged(*a_while, deny=VERSION, ends=30_000_000) == []
+    assert judged(*a_while, deny=VERSION, ends=60_000_000) == ["hang-after-refusal"]
+    assert judged(*refused, *printing, b(0), deny=VERSION) == ["hang-after-refusal"]
 
 
 def test_crashing_after_a_refusal(judged):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from emu.following import Follower, decode
-from emu.trial import run_within
+from emu.trial import Setup, attempt, run_within
 from emu.vm import Vm
 from engine_kit import NE, WFI, add, b, b_if, br, cbz, code, halves, hvc, ldr, mov, store, tbz
 
@@ -29,6 +29,15 @@ MOV_SP_X9, UBFX_W3_W0, ADD_X8_X0_4 = 0x9100_013F, 0x5310_7C03, 0x9100_1008
 
 def call(fid: int, *args: int) -> list[int]:
     return [*(word for n, value in enumerate((fid, *args)) for word in mov(n, value)), hvc()]
+
+
+@pytest.mark.parametrize("guest", ["smccc_discover", "psci_cpu_on", "stolen_time"])
+def test_who_is_followed_runs_the_same(guest):
+    """To the cycle: code is watched from the next block on, and no block is cut in two."""
+    setup = Setup(f"guests/bin/{guest}.elf", cpus=2)
+    plain = attempt(setup)
+    followed = attempt(setup._replace(follow=True))
+    assert followed._replace(seconds=0) == plain._replace(seconds=0)
 
 
 @pytest.fixture

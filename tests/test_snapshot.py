@@ -33,6 +33,7 @@ from emu.engine import native_available
 from emu.errors import EmuError, SnapshotError
 from emu.kvm import Kvm
 from emu.machine import Vcpu
+from emu.moment import Moment
 from emu.onereg import CORE
 from emu.pages import PAGE
 from emu.policy import Policy
@@ -404,7 +405,7 @@ def test_nothing_new_is_forgotten():
         *("_vcpu", "_slice_end", "_exit", "_forwarded", "_calls", "_last_call", "takes_mmio"),
         "board",
         # given anew, or nothing between two runs
-        *("instruments", "interposer", "semihosting_host", "_only", "pace"),
+        *("instruments", "interposer", "semihosting_host", "_only", "pace", "stops_before_call"),
         # made anew by the next call, refused, and for the start
         *("_bench", "_stubs", "dtb", "_extras"),
     }
@@ -894,7 +895,10 @@ def test_a_run_that_ends_is_not_saved(tmp_path, hvcemu, options, says):
     [
         (("--restore", "a", "hello"), "IMAGE and --restore exclude each other"),
         (("--restore", "a", "--cpus", "2"), "--cpus and --restore exclude"),
-        (("--restore", "a", "--profile", "none"), "--profile and --restore exclude"),
+        (("--restore", "a", "--profile", "nona"), "unknown profile nona: did you mean none"),
+        (("--from", "nowhere", "--profile", "none"), "nowhere: cannot be loaded: No such file"),
+        (("--from", __file__, "--profile", "none"), "not a snapshot"),
+        (("--from", "a", "--profile", "none", "--seed", "3"), "--seed and --restore exclude"),
         (("--restore", "a", "--deny", "0x84000000"), "--deny and --restore exclude"),
         (("--restore", "nowhere"), "nowhere: cannot be loaded: No such file"),
         (("--restore", __file__), "not a snapshot"),
@@ -934,7 +938,7 @@ def test_saving_at_a_cycle_with_calls_to_answer(tmp_path):
     """The answer already given goes into the file."""
     vm = bare(tmp_path, mov(0, FORWARDED), hvc(), movz(1, 3), b(-4))
     vm.filter(FORWARDED, action="forward")
-    saving = Saving(str(tmp_path / "a"), 500)
+    saving = Saving(str(tmp_path / "a"), Moment(500))
     said: list[str] = []
     Runner(vm, Limits(cycles=1000), said.append, StatusLine(io.StringIO()), None, saving).run()
     other = Vm.load(tmp_path / "a", native=FAST)
