@@ -25,6 +25,7 @@ from emu.bus import (
     PL011,
     PL031,
     PL061,
+    VIRTIO_MMIO,
     Line,
     Place,
 )
@@ -148,6 +149,12 @@ class Board:
 
         self.devices["flash"] = flash = CfiFlash()
         self._map(FLASH[1], flash)
+
+    def _make_virtio(self) -> None:
+        from emu.devices.virtio_mmio import VirtioSlots
+
+        self.devices["virtio"] = slots = VirtioSlots()
+        self._map(VIRTIO_MMIO, slots)
 
     def _make_gic(self) -> None:
         if self.gic_version == 2:
@@ -365,6 +372,7 @@ _PLACES: dict[str, tuple[Place, ...]] = {
     "pl031": (PL031,),
     "pl061": (PL061,),
     "flash": (FLASH[1],),
+    "virtio": (VIRTIO_MMIO,),
     "gic": (GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR, GIC_CPU_INTERFACE),
 }
 _MAKERS: dict[str, Callable[[Board], None]] = {
@@ -372,6 +380,7 @@ _MAKERS: dict[str, Callable[[Board], None]] = {
     "pl031": Board._make_pl031,
     "pl061": Board._make_pl061,
     "flash": Board._make_flash,
+    "virtio": Board._make_virtio,
     "gic": Board._make_gic,
 }
 DEVICES = tuple(_MAKERS)

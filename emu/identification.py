@@ -5,6 +5,10 @@ hypervisor does (linux v6.12 arch/arm64/kvm/sys_regs.c:sanitise_id_aa64pfr0_el1 
 and EL3, AArch32 (the engine counts A64 instructions), SVE and pointer authentication (EL3 would
 have to enable them), random numbers (RNDR answers from the host). The GIC's system registers and
 the performance monitor are added, where there are any. Fields are those of DDI 0487.
+
+ID_AA64DFR0_EL1 goes on to promise the core's watchpoints, which Unicorn has registers for and
+never triggers (unicorn 2.1.4 qemu/exec.c: cpu_check_watchpoint is empty): WRPs is their number
+less one, so that a guest cannot be told of none. Breakpoints and software step work.
 """
 
 from __future__ import annotations
