@@ -238,7 +238,8 @@ def test_monitor_counts_what_the_vcpu_runs(tmp_path):
 @both
 def test_firmware_runs_in_place(tmp_path, native):
     """It reads itself, and has a bank of flash behind."""
-    words = [*mov(1, 0), ldr_w(3, 1), *mov(1, FLASH[1].base), *mov(2, 0x90), str_w(2, 1), ldr_w(4, 1), WFI]  # fmt: skip
+    words = [*mov(1, 0), ldr_w(3, 1),
+             *mov(1, FLASH[1].base), *mov(2, 0x90), str_w(2, 1), ldr_w(4, 1), WFI]  # fmt: skip
     path = tmp_path / "firmware.fd"
     path.write_bytes(code(*words))
     vm = Vm(path, load=0, native=native)
