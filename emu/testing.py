@@ -189,12 +189,14 @@ def _fuzz_target(options: Any, specs: Any) -> Any:
 
 def setup_of(options: Any) -> Any:
     """The `Setup` that options describe."""
+    from emu.boot import default_memory
     from emu.trial import SECONDS, Setup
 
+    image = find_image(options.image)
     return Setup(
-        image=find_image(options.image), profile=options.profile, conduit=options.conduit or "",
+        image=image, profile=options.profile, conduit=options.conduit or "",
         cpus=options.cpus, core=options.core, services=tuple(options.services),
-        registers=tuple(options.fw_reg), deny=tuple(options.deny), memory=options.mem,
-        append=options.append, initrd=options.initrd, dtb=options.dtb,
+        registers=tuple(options.fw_reg), deny=tuple(options.deny),
+        memory=options.mem or default_memory(image), append=options.append, initrd=options.initrd, dtb=options.dtb,
         seed=options.seed, seconds=options.timeout or SECONDS,
     )  # fmt: skip
