@@ -144,7 +144,7 @@ class Board:
         self._map(PL061, gpio)
 
     def _make_flash(self) -> None:
-        """The second bank, which firmware keeps its variables in; the first is a ROM (vm.py)."""
+        """The second bank, for the firmware's variables; the first is plain memory (vm.py)."""
         from emu.devices.cfi_flash import CfiFlash
 
         self.devices["flash"] = flash = CfiFlash()

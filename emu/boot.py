@@ -136,10 +136,10 @@ def place_dtb(image: Image, ram: Ram, size: int) -> int:
     if size > DTB_MAX:
         raise BootError(f"the device tree has {size} bytes; Linux takes at most {DTB_MAX}")
     ends = sorted((segment.end for segment in image.segments), reverse=True)
-    first = align_up(ram.base, DTB_ALIGN)
+    best = [align_up(ram.base, DTB_ALIGN)]
     if image.kind is ImageKind.RAW and image.entry >= ram.base:
-        first = align_up(ram.base + min(ram.size // 2, 128 * MIB), 2 * MIB)
-    for start in (first, *(align_up(end, 2 * MIB) for end in ends)):
+        best.insert(0, align_up(ram.base + min(ram.size // 2, 128 * MIB), 2 * MIB))
+    for start in (*best, *(align_up(end, 2 * MIB) for end in ends)):
         end = start + size
         clear = all(end <= s.address or start >= s.end for s in image.segments)
         if clear and end <= ram.end:
@@ -165,6 +165,9 @@ def _linux(data: bytes, wish: Wish) -> Image:
     text_offset, image_size, flags, _ = _LINUX.unpack_from(data)
     if image_size and flags & 1:
         wish.refuse("is a big-endian Linux Image; use a little-endian kernel")
+    whole = _file_size(data)
+    if len(data) < whole:
+        wish.refuse(f"is truncated: {len(data)} of {whole} bytes; fetch it again")
     if not image_size:
         text_offset = LEGACY_TEXT_OFFSET
     address = align_up(wish.ram.base, IMAGE_ALIGN) + text_offset
@@ -180,6 +183,32 @@ def _linux(data: bytes, wish: Wish) -> Image:
     segments = check_layout([Segment(address, data, size)], wish)
     entry = check_entry(address, segments, wish)
     return Image(wish.path, ImageKind.LINUX, entry, segments, Symbols())
+
+
+_SECTION_COUNT, _OPTIONAL_SIZE, _SECTIONS, _SECTION = 6, 20, 24, 40
+"""Offsets in a PE header, and the size of an entry of its section table."""
+
+
+def _file_size(data: bytes) -> int:
+    """How long the file has to be, by the PE header that makes it an EFI program; 0 without one.
+
+    image_size does not tell: it counts what the kernel clears (booting.rst). PE format §"COFF
+    File Header", §"Section Table"; linux arch/arm64/kernel/efi-header.S.
+    """
+    header = int.from_bytes(data[0x3C:0x40], "little")
+    if data[:2] != b"MZ" or data[header : header + 4] != b"PE\0\0":
+        return 0
+    if len(data) < header + _SECTIONS:
+        return header + _SECTIONS
+    count, optional = (
+        int.from_bytes(data[header + at : header + at + 2], "little")
+        for at in (_SECTION_COUNT, _OPTIONAL_SIZE)
+    )
+    table = header + _SECTIONS + optional
+    if len(data) < table + count * _SECTION:
+        return table + count * _SECTION
+    sections = (struct.unpack_from("<16xII", data, table + n * _SECTION) for n in range(count))
+    return max((start + size for size, start in sections), default=0)
 
 
 def _unpacked(data: bytes, wish: Wish) -> Image:

@@ -28,7 +28,7 @@ PROT_READ, PROT_WRITE, PROT_EXEC, PROT_ALL = 1, 2, 4, 7
 MEM_WRITE_UNMAPPED, MEM_FETCH_UNMAPPED = 20, 21
 HOOK_INTR, HOOK_INSN, HOOK_BLOCK = 1 << 0, 1 << 1, 1 << 3
 HOOK_CODE, HOOK_MEM_READ = 1 << 2, 1 << 10
-HOOK_MEM_UNMAPPED, HOOK_MEM_WRITE_PROT = 0b111 << 4, 1 << 8
+HOOK_MEM_UNMAPPED = 0b111 << 4
 INS_MRS, INS_MSR, INS_SYS = 1, 2, 3
 CTL_WRITE = 1 << 30
 CTL_TB_REMOVE_CACHE = CTL_WRITE | 2 << 26 | 9
@@ -343,10 +343,9 @@ class Cpu:
 
     # -- memory -----------------------------------------------------------------------------
 
-    def map_memory(self, base: int, size: int, address: int, *, writable: bool = True) -> None:
-        """Make host memory at `address` guest-physical RAM, or ROM."""
-        rights = PROT_ALL if writable else PROT_READ | PROT_EXEC
-        self.require(self.lib.uc_mem_map_ptr(self.handle, base, size, rights, address))
+    def map_memory(self, base: int, size: int, address: int) -> None:
+        """Make host memory at `address` guest-physical RAM."""
+        self.require(self.lib.uc_mem_map_ptr(self.handle, base, size, PROT_ALL, address))
 
     def map_device(
         self, base: int, size: int, read: Callable[..., int], write: Callable[..., None]

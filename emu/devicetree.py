@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -120,7 +121,7 @@ def _nodes(board: Board) -> list[tuple[str, _Properties]]:
     nodes += [("/pmu", pmu), ("/apb-pclk", _clock()), (f"/pl011@{PL011[0]:x}", _pl011())]
     nodes.append((f"/pl031@{PL031[0]:x}", _pl031()))
     nodes += _power_key()
-    if board.flash:  # the second bank; the first is a ROM here
+    if board.flash:  # the second bank; the first is plain memory here
         reg = _reg(*FLASH)
         nodes.append((f"/flash@{FLASH[0]:x}",
                       {"compatible": "cfi-flash", "reg": reg, "bank-width": 4}))
@@ -360,12 +361,29 @@ def _after_name(block: bytes, at: int) -> int:
     return (end + 4) & ~3
 
 
+def memory_of(data: bytes) -> list[tuple[int, int]]:
+    """(address, size) of /memory, where it has two cells for each, as QEMU's tree has."""
+    for node, name, value, _ in _properties(data):
+        if len(node) == 1 and node[0].partition("@")[0] == "memory" and name == "reg":
+            cells = struct.unpack(f">{len(value) // 16 * 2}Q", value[: len(value) // 16 * 16])
+            return list(zip(cells[::2], cells[1::2], strict=True))
+    return []
+
+
 @functools.lru_cache(maxsize=32)
 def find_property(data: bytes, node: str, name: str) -> tuple[int, bytes] | None:
     """Offset in the blob and value of a property of a node below the root; None without it.
 
     For a blob that `check_dtb` has passed, or that was generated here.
     """
+    for path, found, value, at in _properties(data):
+        if path == [node] and found == name:
+            return at, value
+    return None
+
+
+def _properties(data: bytes) -> Iterator[tuple[list[str], str, bytes, int]]:
+    """Every property: the path of its node without the root, name, value, offset of the value."""
     _, _, off_struct, off_strings, *_ = _HEADER.unpack_from(data)
     tokens, path = data[off_struct:], list[str]()
     at = 0
@@ -379,9 +397,8 @@ def find_property(data: bytes, node: str, name: str) -> tuple[int, bytes] | None
             path.pop()
         elif token == _PROP:
             size, where = _token(tokens, at), off_strings + _token(tokens, at + 4)
-            found = data[where : data.index(b"\0", where)].decode("ascii", "replace")
-            if path[1:] == [node] and found == name:
-                return off_struct + at + 8, tokens[at + 8 : at + 8 + size]
+            name = data[where : data.index(b"\0", where)].decode("ascii", "replace")
+            yield path[1:], name, tokens[at + 8 : at + 8 + size], off_struct + at + 8
             at = -(-(at + 8 + size) // 4) * 4
         elif token == _END:
-            return None
+            return

@@ -30,7 +30,6 @@ from emu.cpu import (
     HOOK_CODE,
     HOOK_MEM_READ,
     HOOK_MEM_UNMAPPED,
-    HOOK_MEM_WRITE_PROT,
     MEM_FETCH_UNMAPPED,
     MEM_WRITE_UNMAPPED,
     MEMORY_CALLBACK,
@@ -359,17 +358,6 @@ class Engine:
         """One more RAM."""
         self._memory.map(base, size)
         self._watch_holes()
-
-    def map_rom(self, base: int, size: int) -> None:
-        """Memory that the guest reads and executes; what it writes is lost."""
-        self._memory.map(base, size, writable=False)
-        lost = UNMAPPED_CALLBACK(lambda *_: True)
-        self.cpu.hook(HOOK_MEM_WRITE_PROT, lost, begin=base, end=base + size - 1)
-        self._watch_holes()
-
-    def is_rom(self, base: int) -> bool:
-        """Whether the memory that begins there is a ROM."""
-        return base in self._memory.roms
 
     def _watch_holes(self) -> None:
         """Hear of accesses outside RAM, and of those only.

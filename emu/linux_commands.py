@@ -167,7 +167,9 @@ def report(rows: Sequence[Found], look: Look) -> Iterator[str]:
 def _rows(rows: Sequence[Found]) -> list[Row]:
     facts = [_row(name, [row.reported.get(name, "") for row in rows], bad=name in BAD)
              for name in dict.fromkeys(fact.name for fact in FACTS)]  # fmt: skip
-    functions = dict.fromkeys(name for row in rows for name in row.calls.made)
+    # In the order of the calls, as of the profile below which most functions are called.
+    by_length = sorted(rows, key=lambda row: len(row.calls.made), reverse=True)
+    functions = dict.fromkeys(name for row in by_length for name in row.calls.made)
     calls = [_row(f"  {name}", [row.calls.made.get(name, 0) or "" for row in rows])
              for name in functions]  # fmt: skip
     ends = [

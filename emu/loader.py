@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from emu.boot import place_dtb
 from emu.cpu import DEFAULT_CORE
-from emu.devicetree import Board, PsciNode, check_dtb, device_tree
+from emu.devicetree import Board, PsciNode, check_dtb, device_tree, memory_of
 from emu.errors import BootError
 from emu.image import Image, Ram
 from emu.profile import DeviceTreePromise, Profile
@@ -47,7 +47,7 @@ def place(
     for segment in image.segments:
         write(segment.address, segment.data)
     initrd = _place_initrd(image, ram, write, extras.initrd)
-    blob = _read_dtb(extras.dtb) if extras.dtb is not None else device_tree(
+    blob = _read_dtb(extras.dtb, ram) if extras.dtb is not None else device_tree(
         _board(ram, profile, mpidrs, extras, initrd, flash=image.entry < ram.base)
     )
     address = place_dtb(image, ram, len(blob))
@@ -71,12 +71,18 @@ def _place_initrd(
     return start, start + len(data)
 
 
-def _read_dtb(path: FilePath) -> bytes:
+def _read_dtb(path: FilePath, ram: Ram) -> bytes:
     blob = _read_file(path)
     try:
         check_dtb(blob)
     except BootError as error:
         raise BootError(f"{path}: {error}") from None
+    for start, size in memory_of(blob):
+        if start < ram.base or start + size > ram.end:
+            raise BootError(
+                f"{path}: its /memory has {start:#x}..{start + size:#x}, this machine "
+                f"{ram.base:#x}..{ram.end:#x}: correct it, or give another --mem"
+            )
     return blob
 
 

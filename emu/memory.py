@@ -19,21 +19,17 @@ class Memory:
 
     def __init__(self, cpu: Cpu) -> None:
         self._cpu = cpu
-        self.roms: list[int] = []
-        """The bases of those the guest cannot write."""
         self._ram: list[tuple[int, int, mmap.mmap, Any]] = []
 
     def ram(self) -> list[tuple[int, mmap.mmap, int]]:
         """Each RAM as (guest-physical base, memory, the host's address of it)."""
         return [(base, block, ctypes.addressof(pin)) for base, _, block, pin in self._ram]
 
-    def map(self, base: int, size: int, *, writable: bool = True) -> None:
-        """One more RAM, or a ROM."""
+    def map(self, base: int, size: int) -> None:
+        """One more RAM."""
         block = mmap.mmap(-1, size, **_PRIVATE)
         pin = (ctypes.c_char * size).from_buffer(block)
-        self._cpu.map_memory(base, size, ctypes.addressof(pin), writable=writable)
-        if not writable:
-            self.roms.append(base)
+        self._cpu.map_memory(base, size, ctypes.addressof(pin))
         self._ram.append((base, size, block, pin))
 
     def holes(self) -> list[tuple[int, int]]:

@@ -119,7 +119,6 @@ class _VcpuState:
 class _MemoryState:
     base: int
     size: int
-    rom: bool
     runs: tuple[tuple[U32, U32], ...]
     chunks: tuple[U32, ...]
 
@@ -195,8 +194,8 @@ def save(vm: Saved, path: str | os.PathLike[str]) -> None:
         raise SnapshotError(f"{path}: cannot be saved: no vCPU was set up yet")
     packings = [Packing(base, block, host) for base, block, host in vm.engine.ram()]
     try:
-        state, is_rom = _capture(vm), vm.engine.is_rom
-        savefile.write(path, _data(packings), lambda: state | {"memory": _memory(packings, is_rom)})
+        state = _capture(vm)
+        savefile.write(path, _data(packings), lambda: state | {"memory": _memory(packings)})
     except StateError as error:
         raise SnapshotError(f"{path}: cannot be saved: {error}") from None
 
@@ -232,11 +231,8 @@ def _data(packings: list[Packing]) -> Iterator[bytes]:
         yield from packing
 
 
-def _memory(packings: list[Packing], is_rom: Callable[[int], bool]) -> Any:
-    return [
-        to_state(_MemoryState(p.base, p.size, is_rom(p.base), p.runs, tuple(p.lengths)))
-        for p in packings
-    ]
+def _memory(packings: list[Packing]) -> Any:
+    return [to_state(_MemoryState(p.base, p.size, p.runs, tuple(p.lengths))) for p in packings]
 
 
 def _capture(vm: Saved) -> dict[str, Any]:
@@ -468,7 +464,7 @@ def _restore_memory(engine: Engine, state: _State, file: SaveFile) -> None:
         chunks = check_runs(memory.runs, memory.size)
         _demand(len(memory.chunks) == chunks, "its memory has too many or too few chunks")
     for memory in state.memory:
-        (engine.map_rom if memory.rom else engine.map_ram)(memory.base, memory.size)
+        engine.map_ram(memory.base, memory.size)
     for (_, block, _), memory in zip(engine.ram(), state.memory, strict=True):
         unpack(block, memory.runs, memory.chunks, file.read)
 

@@ -19,7 +19,7 @@ from emu.bus import FLASH, STOLEN_TIME, absent_device
 from emu.clock import Clock
 from emu.console import Console
 from emu.cpu import DEFAULT_CORE
-from emu.el2 import El2, reset_policy
+from emu.el2 import El2
 from emu.engine import Access, Engine, Stop
 from emu.entropy import Splitmix
 from emu.errors import BootError, EmuError, SnapshotError
@@ -177,7 +177,7 @@ class Vm:
     def _map(self) -> None:
         self.engine.map_ram(self.ram.base, self.ram.size)
         if self.firmware:
-            self.engine.map_rom(FLASH[0].base, FLASH[0].size)
+            self.engine.map_ram(FLASH[0].base, FLASH[0].size)
         if "pvtime" in self.profile.services:
             self.engine.map_ram(STOLEN_TIME.base, STOLEN_TIME.size)
         self.board.make("pl011")
@@ -302,11 +302,12 @@ class Vm:
     def begin_below(self, profile: Profile) -> None:
         """Go on below another hypervisor as if there had never been one; before the first call.
 
-        The device tree stays what it was.
+        The device tree and services of one's own stay what they were.
         """
         if self._calls:
             raise EmuError(f"this guest has made {self._calls:,} calls below {self.profile.name}")
-        self.move_to(profile, reset_policy(profile))
+        self.profile = profile
+        self.el2 = El2(profile, self.machine, self.el2.own_classes)
         self._admit()
         if "pvtime" in profile.services:
             self.machine.place_stolen_time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
 import tempfile
 from pathlib import Path
 
@@ -11,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emu.boot import Image, ImageKind, Ram, Segment, load_image, looks_like, place_dtb
+from emu.boot import (
+    Image,
+    ImageKind,
+    Ram,
+    Segment,
+    default_memory,
+    load_image,
+    looks_like,
+    place_dtb,
+)
 from emu.errors import BootError
 from emu.image import MIB
 from emu.symbols import Symbols
@@ -156,15 +166,33 @@ def test_looks_like(data, what):
 # --- the device tree's place ------------------------------------------------------------------
 
 
-def image_of(*spans: tuple[int, int]) -> Image:
+def image_of(*spans: tuple[int, int], kind: ImageKind = ImageKind.ELF) -> Image:
     segments = tuple(Segment(start, b"", size) for start, size in sorted(spans))
-    return Image("x", ImageKind.RAW, BASE, segments, Symbols())
+    return Image("x", kind, spans[0][0] if spans else BASE, segments, Symbols())
 
 
 def test_dtb_at_the_base_when_free():
     assert place_dtb(image_of((PIE, 64)), RAM, 0x8_0000) == BASE
     assert place_dtb(image_of((PIE, 64)), RAM, 0x8_0001) == BASE + 2 * MIB
     assert place_dtb(image_of((BASE, 2 * MIB)), RAM, 1) == BASE + 2 * MIB
+
+
+@pytest.mark.parametrize(
+    ("load", "memory", "place"),
+    [
+        (BASE, 64, 32), (BASE + 8 * MIB, 512, 128), (BASE + 32 * MIB, 64, 0), (BASE, 1, None),
+        (0, 64, 0),
+    ],
+)  # fmt: skip
+def test_dtb_beside_raw_code(load, memory, place):
+    """Halfway up, or 128 MiB: raw code does not tell what it needs behind itself."""
+    ram = Ram(BASE, memory * MIB)
+    image = image_of((load, 64), kind=ImageKind.RAW)
+    if place is None:
+        with pytest.raises(BootError, match="no room"):
+            place_dtb(image, ram, 4096)
+    else:
+        assert place_dtb(image, ram, 4096) == BASE + place * MIB
 
 
 def test_dtb_between_segments_when_the_last_fills_ram():
@@ -231,3 +259,40 @@ def test_fuzz_mutations(name, data):
     for at, value in data.draw(st.lists(st.tuples(st.integers(*PLACES[name]), values), max_size=6)):
         changed[at % len(changed)] = value
     outcome(bytes(changed[: data.draw(st.integers(0, len(changed)) | st.just(len(changed)))]), None)
+
+
+# -- files that are not whole ----------------------------------------------------------------------
+
+
+def efi_image(raw: int) -> bytes:
+    """A Linux Image that is an EFI program too, with one section of `raw` bytes at 0x1000."""
+    head = bytearray(0x1000)
+    head[:2] = b"MZ"
+    struct.pack_into("<QQQ", head, 8, 0, 0x10_0000, 0)
+    struct.pack_into("<II", head, 0x38, 0x644D_5241, 0x40)
+    head[0x40:0x44] = b"PE\0\0"
+    struct.pack_into("<H", head, 0x46, 1)
+    struct.pack_into("<H", head, 0x54, 0xA0)
+    struct.pack_into("<II", head, 0x40 + 24 + 0xA0 + 16, raw, 0x1000)
+    return bytes(head) + bytes(raw)
+
+
+@pytest.mark.parametrize("size", [0x44, 0x58, 0xF8, 0x1000, 0x1000 + 0x1FFF])
+def test_truncated_image(tmp_path, size):
+    path = tmp_path / "Image"
+    path.write_bytes(efi_image(0x2000)[:size])
+    with pytest.raises(BootError, match=rf"is truncated: {size} of \d+ bytes; fetch it again"):
+        load_image(path, ram=RAM)
+    path.write_bytes(efi_image(0x2000))
+    assert load_image(path, ram=RAM).kind is ImageKind.LINUX
+
+
+@pytest.mark.parametrize(("start", "in_flash", "memory"), [
+    (efi_image(0), False, 512), (b"\x1f\x8b", False, 512), (b"\x7fELF", False, 64),
+    (b"", True, 512),
+])  # fmt: skip
+def test_default_memory(tmp_path, start, in_flash, memory):
+    path = tmp_path / "image"
+    path.write_bytes(start)
+    assert default_memory(path, in_flash=in_flash) == memory * MIB
+    assert default_memory(tmp_path / "nowhere") == 64 * MIB

@@ -2,6 +2,7 @@
 
 import pytest
 
+from emu.devicetree import Board, device_tree, memory_of
 from emu.errors import BootError
 from emu.image import Image, ImageKind, Ram, Segment
 from emu.loader import INITRD_ALIGN, Extras, place
@@ -55,6 +56,14 @@ def test_a_device_tree_of_ones_own(tmp_path):
     path = tmp_path / "own.dtb"
     path.write_bytes(placed(append="mine")[1])
     assert placed(dtb=path)[1] == path.read_bytes()
+
+
+def test_a_device_tree_that_promises_memory_there_is_not(tmp_path):
+    path = tmp_path / "lie.dtb"
+    path.write_bytes(device_tree(Board(RAM.base, 2 * RAM.size, (0,))))
+    assert memory_of(path.read_bytes()) == [(RAM.base, 2 * RAM.size)]
+    with pytest.raises(BootError, match=r"/memory has 0x40000000\.\.0x42000000.*another --mem"):
+        placed(dtb=path)
 
 
 @pytest.mark.parametrize(

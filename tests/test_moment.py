@@ -12,6 +12,8 @@ from emu.el2 import El2
 from emu.errors import EmuError
 from emu.moment import Moment, Waiting
 from emu.profile import load_profile
+from emu.service import Service, fn
+from emu.smccc import Ret
 from emu.vm import Stats, Vm
 from engine_kit import WFI, code, halves, hvc, mov, smc
 from kit import Watch
@@ -78,6 +80,24 @@ def test_below_another_profile(tmp_path):
         vm.begin_below(load_profile("kvm-6.1"))
     assert answers(path, "kvm-6.1").el2.policy == El2("kvm-6.1").policy
     assert answers(path, "qemu-tcg").engine.get("X0") == 0xFFFF_FFFF_FFFF_FFFF
+
+
+def test_services_of_ones_own_stay(tmp_path):
+    class Adder(Service):
+        name = "adder"
+
+        @fn(0xC600_0042)
+        def add(self, call):
+            return Ret.success(call.arg(1) + 1)
+
+    path = tmp_path / "guest.bin"
+    path.write_bytes(code(*mov(0, 0xC600_0042), *mov(1, 6), hvc(), WFI))
+    vm = Vm(path, load=0x4008_0000, services=[Adder])
+    vm.stops_before_call = True
+    vm.run()
+    vm.begin_below(load_profile("kvm-6.1"))
+    vm.run()
+    assert vm.engine.get("X1") == 7
 
 
 class Talker:

@@ -49,6 +49,11 @@ def test_halves_agree(guest, profile, cpus):
         assert not isinstance(fast[2], exits.Deadline | exits.Fault)
 
 
+def arguments(registers=(1,) * 18, tick=16):
+    """What `_native.Hooks` takes, of nothing that exists."""
+    return 0, 0, 0, 0, (0,) * 10, registers, (1,) * 9, tick, ("hvc", "smc"), 0, False
+
+
 def test_native_hooks_refuse_nonsense():
     """What engine.py never gives it."""
     from emu import _native
@@ -56,13 +61,13 @@ def test_native_hooks_refuse_nonsense():
     with pytest.raises(TypeError):
         _native.Hooks()
     with pytest.raises(TypeError):
-        _native.Hooks(0, 0, 0, (0,) * 8, (1,) * 18, 1, 16, "hvc", "smc", more=1)
+        _native.Hooks(*arguments(), more=1)
     with pytest.raises(ValueError, match="18 registers"):
-        _native.Hooks(0, 0, 0, (0,) * 8, (1, 2), 1, 16, "hvc", "smc")
+        _native.Hooks(*arguments(registers=(1, 2)))
     with pytest.raises(ValueError, match="tick"):
-        _native.Hooks(0, 0, 0, (0,) * 8, (1,) * 18, 1, 0, "hvc", "smc")
+        _native.Hooks(*arguments(tick=0))
     with pytest.raises(TypeError):
-        _native.Hooks(0, 0, 0, (0,) * 8, ("x0",) * 18, 1, 16, "hvc", "smc")
+        _native.Hooks(*arguments(registers=("x0",) * 18))
 
 
 def test_native_counters_are_plain_numbers():

@@ -407,7 +407,7 @@ def test_nothing_new_is_forgotten():
         # given anew, or nothing between two runs
         *("instruments", "interposer", "semihosting_host", "_only", "pace", "stops_before_call"),
         # made anew by the next call, refused, and for the start
-        *("_bench", "_stubs", "dtb", "_extras"),
+        *("_bench", "_stubs", "dtb", "_extras", "firmware"),
     }
     assert vars(vm).keys() == known
     assert vars(vm.machine).keys() == {"clock", "vcpus", "changed", "entropy"}
