@@ -15,6 +15,7 @@ enum { PROT_READ = 1, PROT_EXEC = 4, CTL_REMOVE_CODE = 1 << 30 | 2 << 26 | 9 };
 enum { REG_CP_REG = 290, STORM_LIMIT = 1000, FUNCTIONS = 10 };
 enum { PSTATE_SPSEL = 1, PSTATE_EL = 3 << 2, PSTATE_AFTER_EXCEPTION = 0x3c5 };
 enum { PSTATE_PAN = 1 << 22, SCTLR_SPAN = 1 << 23 };
+enum { PSTATE_D = 1 << 9, MDSCR_SS = 1 << 0, MDSCR_KDE = 1 << 13 };
 enum { LINE = 64, PAGE = 4096, LOOP = 4 };
 enum { VECTOR_CURRENT_SPX = 0x200, VECTOR_LOWER = 0x400 };
 /* System registers: CRn, CRm and op2 (arch.py, timers.py). */
@@ -70,7 +71,7 @@ typedef struct {
     uint64_t instructions, cycles, deadline, expiry, exact, block_start;
     uint32_t block_size, cycles_per_tick, interrupts;
     Numbers numbers;
-    char asked, late, failed, stale, watched, has_pan;
+    char asked, late, failed, stale, watched, has_pan, steps, looked;
     Timers *timers;
     ExceptionLog *log;
     uint64_t identification[64], identified; /* by CRm and op2; which of them are ours */
@@ -117,17 +118,36 @@ static uint64_t get_system(Hooks *h, CpReg reg)
 
 /* -- time ------------------------------------------------------------------------------------- */
 
+static const CpReg mdscr = {.crm = 2, .op0 = 2, .op2 = 2};
+
+static char steps(uint64_t value)
+{
+    return (value & (MDSCR_SS | MDSCR_KDE)) == (MDSCR_SS | MDSCR_KDE);
+}
+
+/* Have Unicorn see MDSCR_EL1.SS: hooks.py:PythonHooks._look_at_steps has the reasons. */
+static void look_at_steps(Hooks *h)
+{
+    CpReg reg = mdscr;
+    reg.val = get_system(h, mdscr);
+    h->steps = h->looked = steps(reg.val);
+    if (h->steps)
+        h->api.reg_write(h->uc, REG_CP_REG, &reg);
+}
+
 static void on_block(void *uc, uint64_t address, uint32_t size, void *user)
 {
     Hooks *h = user;
     (void)uc;
     /* Before it is charged: the block runs after a restart. */
     if (h->cycles >= h->deadline || h->cycles >= h->expiry || h->stale ||
-        (h->interrupts && h->interrupts & ~get(h, h->numbers.pstate))) {
+        (h->interrupts && h->interrupts & ~get(h, h->numbers.pstate)) ||
+        (h->steps && !h->looked && !(get(h, h->numbers.pstate) & PSTATE_D))) {
         h->late = 1;
         h->api.emu_stop(h->uc);
         return;
     }
+    h->looked = 0;
     h->block_start = address;
     h->block_size = size;
     h->instructions += size / WORD;
@@ -379,6 +399,12 @@ static uint32_t on_identification(Hooks *h, const CpReg *reg, int destination)
 }
 
 /* One MRS or MSR; true when it is done. */
+static int same_register(const CpReg *a, const CpReg *b)
+{
+    return a->op0 == b->op0 && a->op1 == b->op1 && a->crn == b->crn && a->crm == b->crm &&
+           a->op2 == b->op2;
+}
+
 static uint32_t on_access(Hooks *h, const CpReg *reg, int is_write, int destination)
 {
     h->access.valid = 0;
@@ -388,6 +414,8 @@ static uint32_t on_access(Hooks *h, const CpReg *reg, int is_write, int destinat
         return on_timer(h, reg, is_write, destination);
     if (reg->crn == CRN_IDENTIFICATION && !is_write)
         return on_identification(h, reg, destination);
+    if (is_write && same_register(reg, &mdscr))
+        h->steps = steps(reg->val);
     if (reg->op0 != 3 || (!is_monitor(reg) && !is_gic(reg)))
         return 0;
     if (is_monitor(reg))
@@ -582,6 +610,7 @@ static PyObject *hooks_start(PyObject *self, PyObject *args)
                           &h->system_register))
         return NULL;
     h->asked = h->late = h->failed = h->access.valid = 0;
+    look_at_steps(h);
     h->thread = PyEval_SaveThread();
     error = h->api.emu_start(h->uc, pc, until, 0, 0);
     PyEval_RestoreThread(h->thread);

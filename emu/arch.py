@@ -24,6 +24,7 @@ PSTATE_EL1H_MASKED = PSTATE_DAIF | 1 << PSTATE_EL_SHIFT | PSTATE_SPSEL
 """EL1 on SP_EL1 with D, A, I and F masked: 0x3c5, the state every vCPU starts in."""
 PSTATE_AFTER_EXCEPTION = PSTATE_EL1H_MASKED
 PSTATE_I, PSTATE_F = 1 << 7, 1 << 6
+PSTATE_D = 1 << 9
 PSTATE_PAN = 1 << 22
 
 # Exception classes, ESR_EL1[31:26] (DDI 0487, ESR_EL1).
@@ -33,6 +34,7 @@ EC_INSTRUCTION_ABORT_LOWER = 0x20
 EC_INSTRUCTION_ABORT_SAME = 0x21
 EC_DATA_ABORT_LOWER = 0x24
 EC_DATA_ABORT_SAME = 0x25
+EC_STEP_LOWER, EC_STEP_SAME = 0x32, 0x33
 EC_BRK64 = 0x3C
 ESR_IL = 1 << 25
 
@@ -67,6 +69,8 @@ EC_NAMES = {
 FSC_EXTERNAL = 0x10
 ISS_FNV = 1 << 10
 ISS_WNR = 1 << 6
+ISS_ISV = 1 << 24
+"""Of a software step: an instruction was executed (DDI 0487, ISS encoding for Software Step)."""
 _FSC_LEVELS = {0x00: "address size", 0x04: "translation", 0x08: "access flag", 0x0C: "permission"}
 _FSC_NAMES = {
     0x10: "external abort",

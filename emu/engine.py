@@ -512,18 +512,20 @@ class Engine:
         """An exception Unicorn reports: serve semihosting, or enter EL1."""
         self.hand_on()
         pc = self.get("PC")
-        if intno == INTR_UNDEFINED and self._serve_halt(pc):
-            return
         self.save(self._scratch)
         base = self._scratch.address
         esr = ctypes.c_uint32.from_address(base + self.layout.syndrome).value
+        stepped = arch.exception_class(esr) in (arch.EC_STEP_LOWER, arch.EC_STEP_SAME)
+        if intno == INTR_UNDEFINED and not stepped and self._serve_halt(pc):
+            return
         if intno in (INTR_PREFETCH_ABORT, INTR_DATA_ABORT):
             far = ctypes.c_uint64.from_address(base + self.layout.fault_address).value
             if intno == INTR_DATA_ABORT:
                 self.hooks.refund(pc)
             self._take(esr, far, pc)
         elif intno in (INTR_UNDEFINED, INTR_BRK):
-            self.hooks.refund(pc)
+            if not (stepped and esr & arch.ISS_ISV):  # else the instruction before was executed
+                self.hooks.refund(pc)
             self._take(esr, None, pc)
         elif intno == INTR_SVC:
             self._take(esr, None, pc)

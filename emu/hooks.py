@@ -50,6 +50,8 @@ LINE, LOOP = 64, 4
 instructions a loop over lines has from one IC IVAU to the next."""
 IC_IVAU = SysReg(1, 3, 7, 5, 1)
 IC_IALLU, IC_IALLUIS = SysReg(1, 0, 7, 5, 0), SysReg(1, 0, 7, 1, 0)
+MDSCR_STEPS = 1 << 13 | 1 << 0
+"""MDSCR_EL1.KDE and SS (DDI 0487, D2 "Software Step exceptions")."""
 ARGUMENTS, REPLIES = 8, 18
 """x0–x7 are read for a call; a reply writes at most x0–x17 (DEN0028)."""
 
@@ -112,6 +114,7 @@ class PythonHooks:
         self.deadline = self._expiry = NEVER
         self.interrupts = 0
         self.asked = self.late = self.stale = self.watched = False
+        self._steps = self._looked = False
         self._cleaned = self._cleaned_at = NEVER
         self._cpu, self._lib, self._context = cpu, cpu.lib, context
         self._syndrome = ctypes.c_uint32.from_address(context.address + offsets[0])
@@ -174,6 +177,7 @@ class PythonHooks:
         """Run guest code until Unicorn stops; returns its uc_err."""
         self.asked = self.late = False
         self._access = None
+        self._look_at_steps()
         self._running[:] = self, hypercall, exception, system_register
         previous = sys.unraisablehook
 
@@ -236,13 +240,27 @@ class PythonHooks:
         if (
             self.cycles >= self.deadline or self.cycles >= self._expiry or self.stale
             or (self.interrupts and self.interrupts & ~self._cpu.get("PSTATE"))
+            or (self._steps and not self._looked and not self._cpu.get("PSTATE") & arch.PSTATE_D)
         ):
             self.late = True
             self._cpu.stop()
             return
+        self._looked = False
         self._block_start, self._block_size = address, size
         self.instructions += size // arch.INSN_SIZE
         self.cycles += size // arch.INSN_SIZE
+
+    def _look_at_steps(self) -> None:
+        """Have Unicorn see that MDSCR_EL1 asks for software step at EL1.
+
+        It works that out when a system register is written and at ERET, and forgets to at MSR
+        DAIFClr (unicorn 2.1.4 qemu/target/arm/helper-a64.c:msr_i_daifclear). So, while both bits
+        are set, a block with PSTATE.D clear starts only right after the register was written.
+        """
+        value = self._cpu.get("MDSCR_EL1")
+        self._steps = self._looked = value & MDSCR_STEPS == MDSCR_STEPS
+        if self._steps:
+            self._cpu.set("MDSCR_EL1", value)
 
     def _rearm(self, cycles: int) -> None:
         self._expiry = self._timers.expiry(cycles) if self._timers else NEVER
@@ -261,6 +279,8 @@ class PythonHooks:
             return self._on_timer(reg, is_write, number, cell.value)
         if reg.crn == CRN_IDENTIFICATION and not is_write:
             return self._on_identification(reg, number)
+        if is_write and reg == arch.VCPU_REGISTERS["MDSCR_EL1"]:
+            self._steps = cell.value & MDSCR_STEPS == MDSCR_STEPS
         if reg.op0 != 3 or not (is_monitor(reg) or is_gic(reg)):
             return False
         access = Access(self._cpu.get("PC"), reg, is_write, number, cell.value)

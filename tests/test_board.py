@@ -9,7 +9,7 @@ import pytest
 
 from emu import exits
 from emu.arch import SysReg
-from emu.bus import FLASH, PL011, PL031
+from emu.bus import FLASH, PL011, PL031, VIRTIO_MMIO
 from emu.checkpoint import Checkpoint
 from emu.console import Console, Typed
 from emu.errors import BootError
@@ -178,6 +178,14 @@ def test_a_device_is_made_when_it_is_touched(tmp_path, native):
     assert set(vm.devices) == {"pl011", "pl031", "gic"}
     assert vm.engine.get("X2") == 1_767_225_600
     assert (vm.engine.get("X3") & 0xF0, vm.engine.get("X4") & 0xF0) == (0x30, 0x30), "GICv3"
+
+
+def test_an_empty_virtio_slot_is_no_device_and_goes_into_a_file(tmp_path):
+    vm = guest(tmp_path, [*mov(1, VIRTIO_MMIO.base), ldr_w(2, 1), add(1, 1, 8), ldr_w(3, 1), WFI])
+    vm.run()
+    assert (vm.engine.get("X2").to_bytes(4, "little"), vm.engine.get("X3")) == (b"virt", 0)
+    vm.save(tmp_path / "file")
+    assert "virtio" in Vm.load(tmp_path / "file").devices
 
 
 def test_input_interrupts(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import pytest
 
@@ -20,6 +21,7 @@ from engine_kit import (
     EL1H,
     EL1T,
     ELR_EL1,
+    EQ,
     ERET,
     ESR_EL1,
     ICC_PMR_EL1,
@@ -30,6 +32,7 @@ from engine_kit import (
     RAM,
     RAM_SIZE,
     SCTLR_EL1,
+    SPSR_EL1,
     TABLES,
     UNMAPPED,
     VECTORS,
@@ -38,6 +41,7 @@ from engine_kit import (
     add,
     at_level,
     b,
+    b_if,
     br,
     brk,
     code,
@@ -386,6 +390,90 @@ def test_svc_loop_is_no_storm(native):
     engine.write(VECTORS + 0x200, code(ERET))
     assert go(engine, until=9_000) is Stop.DEADLINE
     assert engine.instructions == 9_000
+
+
+# -- software step -------------------------------------------------------------------------------
+
+MDSCR_EL1 = (2, 0, 0, 2, 2)
+KDE_SS = 1 << 13 | 1
+DAIFSET_D, DAIFCLR_D, LSR_X9_26 = 0xD503_48DF, 0xD503_48FF, 0xD35A_FD29
+HLT_SEMIHOSTING = arch.WORD_HLT_SEMIHOSTING
+SET_SPSR_SS = [mrs(9, SPSR_EL1), 0xB26B_0129, msr(SPSR_EL1, 9), ERET]
+"""A handler that steps on: SPSR_EL1.SS (bit 21) is set by ORR X9, X9, #0x200000."""
+
+
+def stepped(
+    native: bool, *words: int, semihost: Callable[[], bool] = lambda: False
+) -> tuple[Engine, list[int], list[int]]:
+    """A machine that steps through code with MDSCR_EL1 in x1: PC and ISV at each step."""
+    engine = machine(native, *words)
+    engine.write(VECTORS + 0x200, code(*SET_SPSR_SS))
+    engine.set("X1", KDE_SS)
+    traps = Recorder()
+    traps.semihost = semihost
+    while go(engine, traps) is Stop.DEADLINE:
+        pass
+    steps = [(esr, pc) for esr, _, pc, _ in traps.exceptions if esr >> 26 in (0x32, 0x33)]
+    return engine, [pc - CODE for _, pc in steps], [esr >> 24 & 1 for esr, _ in steps]
+
+
+@halves
+def test_software_step_at_el1(native):
+    """DDI 0487, D2: pending when PSTATE.D is cleared, then after each instruction.
+
+    It is DAIFClr that Unicorn alone would not notice (hooks.py).
+    """
+    program = (msr(MDSCR_EL1, 1), DAIFCLR_D, add(2, 2, 1), b(1), add(2, 2, 1), DAIFSET_D, WFI)
+    engine, pcs, isv = stepped(native, *program)
+    assert (pcs[:4], isv[:4]) == ([8, 12, 16, 20], [0, 1, 1, 1])
+    assert engine.get("X2") == 2
+    assert engine.instructions == len(program) + len(SET_SPSR_SS) * len(pcs)
+
+
+@halves
+def test_a_step_to_a_semihosting_call_comes_before_it(native):
+    calls: list[int] = []
+    program = (msr(MDSCR_EL1, 1), DAIFCLR_D, NOP, HLT_SEMIHOSTING, DAIFSET_D, WFI)
+    engine, pcs, _ = stepped(native, *program, semihost=lambda: calls.append(len(calls)) or True)
+    assert pcs[:2] == [8, 12]
+    assert calls == [0]
+    assert engine.instructions == len(program) + len(SET_SPSR_SS) * len(pcs)
+
+
+@halves
+def test_software_step_seen_from_the_other_side(native):
+    """Unmasked first, then asked for."""
+    engine, pcs, isv = stepped(native, DAIFCLR_D, msr(MDSCR_EL1, 1), NOP, DAIFSET_D, WFI)
+    assert (pcs[:2], isv[:2]) == ([8, 12], [0, 1])
+    assert engine.instructions == 5 + len(SET_SPSR_SS) * len(pcs)
+
+
+@halves
+def test_no_step_without_kernel_debugging(native):
+    """MDSCR_EL1.SS alone steps EL0 only."""
+    engine = machine(native, msr(MDSCR_EL1, 1), DAIFCLR_D, NOP, NOP, WFI)
+    engine.set("X1", 1)
+    traps = Recorder()
+    assert go(engine, traps) is Stop.WFI
+    assert traps.exceptions == []
+
+
+@halves
+def test_software_step_of_el0(native):
+    """As a debugger steps a process: set up at EL1, entered by ERET."""
+    engine = machine(native, msr(MDSCR_EL1, 1), msr(SPSR_EL1, 2), msr(ELR_EL1, 3), ERET)
+    user = CODE + 0x100
+    engine.write(user, code(add(4, 4, 1), b(2), NOP, add(4, 4, 1), svc(0)))
+    engine.write(VECTORS + 0x400, code(
+        mrs(9, ESR_EL1), LSR_X9_26, subs(9, 9, 0x32), b_if(EQ, 2), WFI, *SET_SPSR_SS,
+    ))
+    for name, value in (("X1", 1), ("X2", 1 << 21), ("X3", user)):
+        engine.set(name, value)
+    traps = Recorder()
+    assert go(engine, traps) is Stop.WFI
+    found = [(esr >> 26, pc - user) for esr, _, pc, _ in traps.exceptions]
+    assert found == [(0x32, 4), (0x32, 12), (0x32, 16), (0x15, 16)]
+    assert engine.get("X4") == 2
 
 
 # -- semihosting --------------------------------------------------------------------------------

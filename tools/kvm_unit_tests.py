@@ -46,17 +46,12 @@ VERDICTS = {1: "PASS", 77: "SKIP"}
 NO_ITS = "this machine's GICv3 has no interrupt translation service"
 NO_WATCHPOINTS = "Unicorn has none: cpu_check_watchpoint is empty (unicorn 2.1.4 qemu/exec.c)"
 NO_MEM_ACCESS = "the monitor has no event MEM_ACCESS (0x13): loads and stores are not counted"
-STEP_UNSEEN = (
-    "Unicorn forgets to look at MDSCR_EL1.SS when MSR DAIFClr unmasks it (unicorn 2.1.4 "
-    "qemu/target/arm/helper-a64.c: msr_i_daifclear rebuilds no flags); by ERET or MSR DAIF it works"
-)
 CANNOT = {
     r"its-.*": NO_ITS,
     r"pci-test": "this machine has no PCI",
     r"pmu-(mem-access.*|chain-promotion|overflow-interrupt)": NO_MEM_ACCESS,
     r"mte-.*": "no core here has the memory tagging extension",
     r"debug-wp.*": NO_WATCHPOINTS,
-    r"debug-sstep.*": STEP_UNSEEN,
 }
 
 
