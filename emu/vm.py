@@ -615,7 +615,8 @@ class Vm:
     @property
     def watches_exceptions(self) -> bool:
         """Whether an instrument wants to hear of them: it costs each of them a call of Python."""
-        return any(type(i).on_exception is not Instrument.on_exception for i in self.instruments)
+        deaf = Instrument.on_exception
+        return any(getattr(type(i), "on_exception", deaf) is not deaf for i in self.instruments)
 
     def took_exception(self, taken: Taken, vector: int) -> None:
         """Tell those who watch."""
@@ -632,7 +633,7 @@ class Vm:
 
     def attach(self, address: int) -> bool:
         """A device is made when the guest first reaches for it."""
-        return self.board.attach(address)
+        return not self.takes_mmio and self.board.attach(address)
 
     def absent(self, address: int) -> str | None:
         """Devices a guest may expect and this machine has not got."""
