@@ -197,6 +197,6 @@ def setup_of(options: Any) -> Any:
         image=image, profile=options.profile, conduit=options.conduit or "",
         cpus=options.cpus, core=options.core, services=tuple(options.services),
         registers=tuple(options.fw_reg), deny=tuple(options.deny),
-        memory=options.mem or default_memory(image), append=options.append, initrd=options.initrd, dtb=options.dtb,
-        seed=options.seed, seconds=options.timeout or SECONDS,
+        memory=options.mem or default_memory(image), append=options.append,
+        initrd=options.initrd, dtb=options.dtb, seed=options.seed, seconds=options.timeout or SECONDS,
     )  # fmt: skip
