@@ -198,5 +198,6 @@ def setup_of(options: Any) -> Any:
         cpus=options.cpus, core=options.core, services=tuple(options.services),
         registers=tuple(options.fw_reg), deny=tuple(options.deny),
         memory=options.mem or default_memory(image), append=options.append,
-        initrd=options.initrd, dtb=options.dtb, seed=options.seed, seconds=options.timeout or SECONDS,
+        initrd=options.initrd, dtb=options.dtb, seed=options.seed,
+        seconds=options.timeout or SECONDS,
     )  # fmt: skip
