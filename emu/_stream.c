@@ -10,6 +10,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *read, *write, *flush;
     uint64_t status_offset, data_offset, status;
+    char at_once; /* whether a byte may raise an interrupt, so that none waits for others */
     char known; /* whether `status` holds until the next flush */
     Py_ssize_t used;
     char bytes[GATHERED];
@@ -57,7 +58,7 @@ static void stream_write(void *uc, uint64_t offset, unsigned size, uint64_t valu
     (void)uc;
     if (offset == s->data_offset) {
         s->bytes[s->used++] = (char)value;
-        if (s->used < GATHERED && (char)value != '\n')
+        if (!s->at_once && s->used < GATHERED && (char)value != '\n')
             return;
     }
     lock = PyGILState_Ensure();
@@ -65,7 +66,9 @@ static void stream_write(void *uc, uint64_t offset, unsigned size, uint64_t valu
     if (offset != s->data_offset) {
         done = PyObject_CallFunction(s->write, "KIK", (unsigned long long)offset, size,
                                      (unsigned long long)value);
-        if (!done)
+        if (done)
+            s->at_once = done == Py_True;
+        else
             PyErr_WriteUnraisable(s->write);
         Py_XDECREF(done);
     }
@@ -128,6 +131,7 @@ static void stream_dealloc(PyObject *self)
 
 static PyMemberDef stream_members[] = {
     {"status", T_ULONGLONG, offsetof(Stream, status), 0, "the status register's value"},
+    {"at_once", T_BOOL, offsetof(Stream, at_once), 0, "whether each byte is handed on by itself"},
     {"known", T_BOOL, offsetof(Stream, known), 0, "whether it can be answered from `status`"},
     {NULL, 0, 0, 0, NULL},
 };

@@ -33,6 +33,9 @@ class StreamDevice(Device, Protocol):
     def fixed_status(self) -> int | None:
         """What STATUS reads as until the run ends; None where that may change."""
 
+    def hears_each_byte(self) -> bool:
+        """Whether a byte may change what the guest sees by itself, such as an interrupt."""
+
     def write_bytes(self, data: bytes) -> None:
         """Take bytes written to DATA, in order."""
 

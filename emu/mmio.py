@@ -49,7 +49,11 @@ class Devices:
             except BaseException as failure:
                 keep(failure)
 
-        stream = self._stream(read, write, flush, device.STATUS, device.DATA)
+        def write_register(offset: int, width: int, value: int) -> bool:
+            write(offset, width, value)
+            return device.hears_each_byte()
+
+        stream = self._stream(read, write_register, flush, device.STATUS, device.DATA)
         self._streams.append((stream, device))
         self._cpu.map_registers(base, size, stream.places())
 
@@ -63,6 +67,7 @@ class Devices:
         for stream, device in self._streams:
             status = device.fixed_status()
             stream.known, stream.status = status is not None, status or 0
+            stream.at_once = device.hears_each_byte()
 
 
 def _is_stream(device: Device) -> TypeGuard[StreamDevice]:

@@ -137,6 +137,10 @@ class Pl011:
         silent = self.console.silent and not self.state.fifo
         return FR_TXFE | FR_RXFE if silent else None
 
+    def hears_each_byte(self) -> bool:
+        """Whether the transmit interrupt is unmasked."""
+        return bool(self.state.imsc & INT_TX)
+
     def write_bytes(self, data: bytes) -> None:
         """Transmit."""
         self.console.write(data)
