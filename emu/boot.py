@@ -46,6 +46,7 @@ __all__ = ["Image", "ImageKind", "Parts", "Ram", "Segment", "load_image", "looks
 
 DTB_ALIGN, DTB_MAX = 8, 2 * MIB  # booting.rst "Setup the device tree"
 IMAGE_ALIGN = 2 * MIB  # booting.rst "Call the kernel image": text_offset from a 2 MiB boundary
+PAGES_OF_16_KIB = 2  # booting.rst: bits 1 and 2 of flags
 LEGACY_TEXT_OFFSET = 0x8_0000  # booting.rst: assumed where image_size is zero (before v3.17)
 MEMORY, LINUX_MEMORY = 64 * MIB, 512 * MIB
 FILE_MAX = 1 << 30  # our choice: a vmlinux with debug information stays well below it
@@ -165,6 +166,11 @@ def _linux(data: bytes, wish: Wish) -> Image:
     text_offset, image_size, flags, _ = _LINUX.unpack_from(data)
     if image_size and flags & 1:
         wish.refuse("is a big-endian Linux Image; use a little-endian kernel")
+    if image_size and flags >> 1 & 3 == PAGES_OF_16_KIB:
+        wish.refuse(
+            "has pages of 16 KiB, which no core here offers (ID_AA64MMFR0_EL1.TGran16): it would "
+            "stop without a word; use a kernel with pages of 4 or 64 KiB"
+        )
     whole = _file_size(data)
     if len(data) < whole:
         wish.refuse(f"is truncated: {len(data)} of {whole} bytes; fetch it again")

@@ -296,3 +296,16 @@ def test_default_memory(tmp_path, start, in_flash, memory):
     path.write_bytes(start)
     assert default_memory(path, in_flash=in_flash) == memory * MIB
     assert default_memory(tmp_path / "nowhere") == 64 * MIB
+
+
+@pytest.mark.parametrize("pages", [0, 1, 2, 3])
+def test_kernel_with_pages_that_no_core_has(tmp_path, pages):
+    """booting.rst: unspecified, 4, 16 and 64 KiB."""
+    path, data = tmp_path / "Image", bytearray(efi_image(0x100))
+    struct.pack_into("<Q", data, 24, pages << 1)
+    path.write_bytes(data)
+    if pages == 2:
+        with pytest.raises(BootError, match="pages of 16 KiB, which no core here offers"):
+            load_image(path, ram=RAM)
+    else:
+        assert load_image(path, ram=RAM).kind is ImageKind.LINUX
