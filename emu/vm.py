@@ -28,6 +28,7 @@ from emu.image import Image, ImageKind, Ram
 from emu.instrument import CallRecord, ExceptionRecord, Instrument
 from emu.loader import Extras, place
 from emu.machine import Machine, Start, Vcpu
+from emu.pages import PAGE, find_runs
 from emu.pmu import Pmu
 from emu.pmu import State as PmuState
 from emu.policy import Action, Policy
@@ -252,8 +253,10 @@ class Vm:
         """Start the machine again, as after SYSTEM_RESET: all but the clock and the console."""
         self._exit = self._forwarded = None
         self._only = None
-        for base, block, _ in self.engine.ram():
-            self.engine.write(base, bytes(len(block)))
+        for _, block, host in self.engine.ram():
+            for first, count in find_runs(block, host):
+                block[first * PAGE : (first + count) * PAGE] = bytes(count * PAGE)
+        self.engine.forget_code()
         for vcpu in self.machine.vcpus:
             vcpu.state, vcpu.waiting, vcpu.start = MpState.STOPPED, False, None
             vcpu.stolen_start = vcpu.ready_since = None
