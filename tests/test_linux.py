@@ -275,3 +275,82 @@ def test_other_kernels_boot_to_the_shell(version, flavour):
     run = shell(2, image)
     check_shell(run, 2)
     assert f"Linux version {version}." in str(run[0].console)
+
+
+# -- what a machine does besides ------------------------------------------------------------------
+
+
+END = 20_000_000_000
+"""A cycle that none of these reaches: twenty seconds of the machine's time."""
+
+
+def dialogue(*lines: str, wait: str = PROMPT, **options):
+    """A quiet machine whose user types these lines; it is not run yet."""
+    steps = [(wait.encode(), line.encode() + b"\n") for line in lines]
+    return Vm(
+        IMAGES[-1], profile="kvm-6.12", initrd=INITRD, append="console=ttyAMA0", native=True,
+        console=Console(Dialogue(steps)), **options,
+    )  # fmt: skip
+
+
+def is_off(exit: exits.Exit) -> bool:
+    return isinstance(exit, exits.SystemEvent) and exit.kind is exits.EventKind.SHUTDOWN
+
+
+@needs_initrd
+@pytest.mark.parametrize(
+    ("options", "printed"),
+    [
+        ({"gic": 2}, "\r\nGICv2\r\n"),
+        ({"kaslr": True, "seed": 7}, "KASLR enabled"),
+        ({"core": "cortex-a53"}, "[0x410fd034]"),
+        ({"core": "max"}, "detected: LSE atomic instructions"),
+    ],
+    ids=["gicv2", "kaslr", "a53", "max"],
+)
+def test_other_machines(options, printed):
+    ask = "grep -m1 -o 'GICv.' /proc/interrupts; grep -c processor /proc/cpuinfo"
+    vm = dialogue(ask, "poweroff -f", cpus=2, **options)
+    assert is_off(vm.run(END)), str(vm.console)[-2000:]
+    assert "\r\n2\r\n" in str(vm.console).partition(PROMPT)[2]
+    assert printed in str(vm.console)
+
+
+@needs_initrd
+def test_a_cpu_is_unplugged_and_plugged():
+    online = "/sys/devices/system/cpu/cpu1/online"
+    vm = dialogue(
+        f"echo 0 > {online}; nproc; echo 1 > {online}; taskset 2 sh -c 'echo on $(nproc)'",
+        "poweroff -f", cpus=2,
+    )  # fmt: skip
+    assert is_off(vm.run(END)), str(vm.console)[-2000:]
+    assert "psci: CPU1 killed" in str(vm.console)
+    assert "CPU1: Booted secondary processor" in str(vm.console).partition("CPU1 killed")[2]
+
+
+@needs_initrd
+def test_suspend_until_the_clocks_alarm():
+    """`echo mem`: SYSTEM_SUSPEND with the other CPU off; the PL031 wakes the machine."""
+    alarm = "/sys/class/rtc/rtc0/wakealarm"
+    vm = dialogue(
+        f"echo +5 > {alarm}; echo mem > /sys/power/state; date +%s", "poweroff -f", cpus=2
+    )
+    vm.el2.set_option("psci", system_suspend=True)
+    exit = vm.run(END)
+    assert isinstance(exit, exits.SystemEvent)
+    assert exit.kind is exits.EventKind.SUSPEND
+    assert vm.resume_later(exit)
+    assert is_off(vm.run(END)), str(vm.console)[-2000:]
+    assert vm.clock.cycles > 5_000_000_000
+    assert "PM: suspend exit" in str(vm.console)
+
+
+@needs_initrd
+def test_reboot_is_another_boot():
+    vm = dialogue("reboot -f", "poweroff -f")
+    exit = vm.run(END)
+    assert isinstance(exit, exits.SystemEvent)
+    assert exit.kind is exits.EventKind.RESET
+    vm.reset()
+    assert is_off(vm.run(END)), str(vm.console)[-2000:]
+    assert str(vm.console).count("Run /init as init process") == 2
