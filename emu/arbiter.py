@@ -245,3 +245,27 @@ class Arbiter:
     def _could_take(self, vcpu: int, found: Pending) -> bool:
         interface = self.state.vcpus[vcpu].interface
         return self._listens(vcpu, found.group) and interface.admits(found.priority, found.group)
+
+
+class Controller:
+    """What both interrupt controllers are to the machine around them."""
+
+    arbiter: Arbiter
+
+    @property
+    def asserted(self) -> int:
+        """The vCPUs whose IRQ is high, a bit for each."""
+        return self.arbiter.asserted
+
+    @property
+    def asserted_fiq(self) -> int:
+        """The vCPUs whose FIQ is high."""
+        return self.arbiter.asserted_fiq
+
+    def wakes(self, vcpu: int) -> bool:
+        """Whether a vCPU that is powered down has an interrupt to wake for."""
+        return self.arbiter.wakes(vcpu)
+
+    def set_level(self, intid: int, level: bool, vcpu: int = 0) -> None:
+        """Drive an input line: that of a PPI (16 to 31) of one vCPU, or of an SPI."""
+        self.arbiter.set_level(intid, level, vcpu)

@@ -9,6 +9,7 @@ import pytest
 
 from emu import exits
 from emu.arch import SysReg
+from emu.board import DEVICES
 from emu.bus import FLASH, PL011, PL031, VIRTIO_MMIO
 from emu.checkpoint import Checkpoint
 from emu.console import Console, Typed
@@ -17,6 +18,7 @@ from emu.exits import EventKind
 from emu.pmu import PMCCNTR_EL0, PMCR_EL0
 from emu.service import MpState
 from emu.snapshot import SnapshotError
+from emu.state import to_state
 from emu.timers import PHYSICAL, PPI, VIRTUAL
 from emu.vm import Vm
 from engine_kit import ERET, WFI, add, b, code, hvc, ldr_w, mov, mrs, msr, str_w
@@ -269,6 +271,27 @@ def test_flash_and_monitor_go_into_a_file(tmp_path):
     assert again.engine.read(0, 4) == code(words[0])
     assert again.devices["flash"].content[:4] == (0x1234).to_bytes(4, "little")
     assert again.devices["flash"].state == vm.devices["flash"].state
+
+
+@pytest.mark.parametrize("gic", [2, 3])
+def test_every_device_goes_into_a_file_and_is_reset(tmp_path, gic):
+    vm = guest(tmp_path, [WFI], gic=gic, cpus=2)
+    for name in DEVICES:
+        if name not in vm.devices:
+            vm.board.make(name)
+    fresh = to_state(vm.board.states())
+    vm.board.gic.set_level(40, True)
+    vm.devices["pl031"].write(0x8, 4, 0)
+    vm.save(tmp_path / "file")
+    again = Vm.load(tmp_path / "file")
+    assert again.board.gic_version == gic
+    assert again.board.states() == vm.board.states() != fresh
+    point = Checkpoint(again)
+    again.board.gic.set_level(41, True)
+    point.restore()
+    assert again.board.states() == vm.board.states()
+    again.board.restore({})
+    assert to_state(again.board.states()) == fresh
 
 
 def test_states_that_do_not_fit_are_refused(tmp_path):

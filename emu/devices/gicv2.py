@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from emu import arbiter
-from emu.arbiter import Arbiter, Pending, nothing
+from emu.arbiter import Arbiter, Controller, Pending, nothing
 from emu.gic_registers import ICPENDR, ISPENDR, ITARGETSR, Words, bank_number, read_bank, write_bank
 from emu.interrupts import BANK, LINES, SGIS, SPURIOUS, U8, Bank, Interface
 from emu.state import StateError
@@ -77,7 +77,7 @@ def reset_vcpu() -> arbiter.Vcpu:
     return arbiter.Vcpu(Bank(enabled=sgis, edge=sgis), Interface(group0_is_fiq=False))
 
 
-class GicV2:
+class GicV2(Controller):
     """The controller: `distributor` and `cpu_interface` are the devices in front of it.
 
     `changed` is called after whatever changed `asserted` or `asserted_fiq`. ValueError when there
@@ -89,42 +89,30 @@ class GicV2:
     ) -> None:
         if not 1 <= vcpus <= MAX_VCPUS:
             raise ValueError(f"a GICv2 serves 1 to {MAX_VCPUS} vCPUs, not {vcpus}")
-        if state is None:
-            state = State(banked=[Banked() for _ in range(vcpus)])
-            state.core.vcpus = [reset_vcpu() for _ in range(vcpus)]
-        if (len(state.banked), len(state.targets)) != (vcpus, LINES - BANK):
-            raise StateError("the interrupt controller has another number of vCPUs or targets")
-        if any(len(banked.sources) != SGIS for banked in state.banked):
-            raise StateError("the interrupt controller has another number of SGIs")
         self.vcpus = vcpus
         self.current = 0
         """The vCPU that makes the access."""
-        self.state = state
-        self.arbiter = Arbiter(state.core, vcpus)
         self.distributor = Distributor(self)
         self.cpu_interface = CpuInterface(self)
+        self._changed = changed
+        self.restore(state)
+
+    def restore(self, state: State | None) -> None:
+        """Become what another was, or as after reset."""
+        vcpus = range(self.vcpus)
+        if state is None:
+            state = State(banked=[Banked() for _ in vcpus])
+            state.core.vcpus = [reset_vcpu() for _ in vcpus]
+        if (len(state.banked), len(state.targets)) != (self.vcpus, LINES - BANK):
+            raise StateError("the interrupt controller has another number of vCPUs or targets")
+        if any(len(banked.sources) != SGIS for banked in state.banked):
+            raise StateError("the interrupt controller has another number of SGIs")
+        self.state = state
+        self.arbiter = Arbiter(state.core, self.vcpus)
         for intid in range(BANK, LINES):
             self._route(intid)
         self.arbiter.refresh_shared()
-        self.arbiter.changed = changed
-
-    @property
-    def asserted(self) -> int:
-        """The vCPUs whose IRQ is high, a bit for each."""
-        return self.arbiter.asserted
-
-    @property
-    def asserted_fiq(self) -> int:
-        """The vCPUs whose FIQ is high."""
-        return self.arbiter.asserted_fiq
-
-    def wakes(self, vcpu: int) -> bool:
-        """Whether a vCPU that is powered down has an interrupt to wake for."""
-        return self.arbiter.wakes(vcpu)
-
-    def set_level(self, intid: int, level: bool, vcpu: int = 0) -> None:
-        """Drive an input line: that of a PPI (16 to 31) of one vCPU, or of an SPI."""
-        self.arbiter.set_level(intid, level, vcpu)
+        self.arbiter.changed = self._changed
 
     def target(self, intid: int, vcpus: int) -> None:
         """Write a byte of GICD_ITARGETSR<n>; `refresh_shared` makes it count."""

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from emu import arbiter
-from emu.arbiter import Arbiter, nothing
+from emu.arbiter import Arbiter, Controller, nothing
 from emu.arch import MPIDR_AFFINITY, SysReg
 from emu.gic_registers import Words, bank_number, read_bank, write_bank
 from emu.icc import SystemRegisters
@@ -72,7 +72,7 @@ class State:
     """GICD_IROUTER<n>, from INTID 32 on."""
 
 
-class GicV3:
+class GicV3(Controller):
     """The controller: `distributor` and `redistributors` are the devices in front of it.
 
     `mpidrs` has MPIDR_EL1 of each vCPU; `changed` is called after whatever changed `asserted` or
@@ -105,24 +105,6 @@ class GicV3:
             self._route(intid)
         self.arbiter.refresh_shared()
         self.arbiter.changed = self._changed
-
-    @property
-    def asserted(self) -> int:
-        """The vCPUs whose IRQ is high, a bit for each."""
-        return self.arbiter.asserted
-
-    @property
-    def asserted_fiq(self) -> int:
-        """The vCPUs whose FIQ is high."""
-        return self.arbiter.asserted_fiq
-
-    def wakes(self, vcpu: int) -> bool:
-        """Whether a vCPU that is powered down has an interrupt to wake for."""
-        return self.arbiter.wakes(vcpu)
-
-    def set_level(self, intid: int, level: bool, vcpu: int = 0) -> None:
-        """Drive an input line: that of a PPI (16 to 31) of one vCPU, or of an SPI."""
-        self.arbiter.set_level(intid, level, vcpu)
 
     def route(self, intid: int, value: int) -> None:
         """Write GICD_IROUTER<n>; Aff3 exists where a vCPU has one (vgic_mmio_write_irouter)."""
