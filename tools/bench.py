@@ -341,8 +341,8 @@ def snapshot() -> Iterator[Figure]:
     vm.engine.write(vm.ram.base + 8 * MIB, struct.pack(f"<{len(words)}I", *words))
     yield from snapshot_figures(vm, "64 MiB, 8 in use,")
     if kernels:
-        vm = Vm(kernels[-1], append="earlycon=pl011,0x9000000")
-        vm.run(200_000_000)
+        vm = Vm(kernels[-1], append="earlycon=pl011,0x9000000", memory=64 * MIB)
+        vm.run(80_000_000)  # before its interrupt controller
         yield from snapshot_figures(vm, "Debian's kernel in 64 MiB")
 
 
@@ -395,6 +395,10 @@ def qemu_seconds(runs: int, jobs: int) -> float:
     return (time.perf_counter() - start) / runs
 
 
+DISCOVERED = 110_000_000
+"""A cycle behind all early discovery of Debian's kernel (its line PF_NETLINK)."""
+
+
 def mutants() -> Iterator[Figure]:
     """Mutants from a checkpoint: of a tiny guest, and of Debian's kernel."""
     from emu.faults import choose, mutations
@@ -415,7 +419,8 @@ def mutants() -> Iterator[Figure]:
                  f"{value / 2:.2f} × the goal, one core", "≤ 2 s")
     kernels = debian_kernels()
     if kernels:
-        linux = Setup(str(kernels[-1]), append="earlycon=pl011,0x9000000", memory=256 * MIB)
+        linux = Setup(str(kernels[-1]), append="earlycon=pl011,0x9000000", memory=256 * MIB,
+                      cycles=DISCOVERED)  # fmt: skip
         value = 40 / seconds(linux, 40) * 60
         yield Figure("mutants of Linux's discovery", f"{value:.0f} /min",
                      f"{value / 40:.2f} × the goal, one core", "≥ 40 /min")
