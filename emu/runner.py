@@ -155,7 +155,9 @@ class Runner:
     def _goes_on(self, exit: exits.Exit) -> bool:
         """Do what a VMM does for its guest; False where the run is over."""
         match exit:
-            case exits.SystemEvent(kind=exits.EventKind.RESET) if self.reboot:
+            case exits.SystemEvent(kind=exits.EventKind.RESET) if (
+                self.reboot and self.vm.image.segments
+            ):
                 self.vm.reset()
                 return True
             case exits.SystemEvent(kind=exits.EventKind.SUSPEND):

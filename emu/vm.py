@@ -250,7 +250,12 @@ class Vm:
     # -- what a machine does by itself ------------------------------------------------------------
 
     def reset(self) -> None:
-        """Start the machine again, as after SYSTEM_RESET: all but the clock and the console."""
+        """Start the machine again, as after SYSTEM_RESET: all but the clock and the console.
+
+        EmuError for a machine that came from a file: its image is not in there.
+        """
+        if not self.image.segments:
+            raise EmuError("a saved machine cannot be reset: its image is not in the file")
         self._exit = self._forwarded = None
         self._only = None
         for _, block, host in self.engine.ram():

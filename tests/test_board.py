@@ -13,7 +13,7 @@ from emu.board import DEVICES
 from emu.bus import FLASH, PL011, PL031, VIRTIO_MMIO
 from emu.checkpoint import Checkpoint
 from emu.console import Console, Typed
-from emu.errors import BootError
+from emu.errors import BootError, EmuError
 from emu.exits import EventKind
 from emu.pmu import PMCCNTR_EL0, PMCR_EL0
 from emu.service import MpState
@@ -160,6 +160,15 @@ def test_reset_is_the_same_machine_again(tmp_path):
         vm.reset()
         assert vm.clock.cycles == before, "time goes on"
         assert vm.board.gic is None or vm.board.gic.asserted == 0
+
+
+def test_a_saved_machine_has_no_image_to_start_again(tmp_path):
+    vm = guest(tmp_path, [*mov(0, 0x8400_0009), hvc()])
+    vm.save(tmp_path / "file")
+    again = Vm.load(tmp_path / "file")
+    assert isinstance(again.run(1_000), exits.SystemEvent)
+    with pytest.raises(EmuError, match="a saved machine cannot be reset"):
+        again.reset()
 
 
 # -- devices ---------------------------------------------------------------------------------------
