@@ -194,7 +194,7 @@ def _add_machine(parser: argparse.ArgumentParser) -> Any:
     group = parser.add_argument_group("machine")
     group.add_argument("--cpus", type=int, default=1, metavar="N", help="vCPUs (1)")
     group.add_argument(
-        "--mem", type=size, metavar="SIZE", help="RAM (64M; 512M for a Linux Image)"
+        "--mem", type=size, metavar="SIZE", help="RAM (64M; 512M for a Linux Image or firmware)"
     )
     group.add_argument(
         "--core", choices=CORES, default=DEFAULT_CORE, help=f"which CPU it is ({DEFAULT_CORE})"
@@ -240,7 +240,10 @@ def _add_run(subparsers: Any) -> None:
     group.add_argument(
         "--reboot", action="store_true", help="SYSTEM_RESET starts the machine again"
     )
-    group.add_argument("--load", type=number, metavar="ADDRESS", help="where raw code goes")
+    group.add_argument(
+        "--load", type=number, metavar="ADDRESS",
+        help="where raw code goes; 0 for firmware, which runs from the flash",
+    )
     group.add_argument("--entry", type=number, metavar="ADDRESS", help="where it starts (--load)")
     _add_policy(parser)
     group = parser.add_argument_group("watching and stopping")
