@@ -386,3 +386,4 @@ _MAKERS: dict[str, Callable[[Board], None]] = {
 DEVICES = tuple(_MAKERS)
 """The names of all devices there can be."""
 _TIMED = ("pl031", "pl061")
+"""Those in which something becomes due by itself."""

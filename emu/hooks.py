@@ -67,7 +67,7 @@ def check_reply(reply: object) -> None:
             raise OverflowError(f"a register holds 64 bits, not {value:#x}")
 
 
-class Access(NamedTuple):
+class RegisterAccess(NamedTuple):
     """An MRS or MSR that Unicorn may not know: Unicorn's number of the register it names in Xt."""
 
     pc: int
@@ -121,7 +121,7 @@ class PythonHooks:
         self._has_pan = has_pan
         self._timers: Timers | None = None
         self._identification: dict[tuple[int, int], int] = {}
-        self._access: Access | None = None
+        self._access: RegisterAccess | None = None
         self._block_start = self._block_size = 0
         self._failure: BaseException | None = None
         # The callbacks find the hooks through this cell, filled only while start() runs, so
@@ -283,7 +283,7 @@ class PythonHooks:
             self._steps = cell.value & MDSCR_STEPS == MDSCR_STEPS
         if reg.op0 != 3 or not (is_monitor(reg) or is_gic(reg)):
             return False
-        access = Access(self._cpu.get("PC"), reg, is_write, number, cell.value)
+        access = RegisterAccess(self._cpu.get("PC"), reg, is_write, number, cell.value)
         if is_monitor(reg):
             return self._ask(access, system_register)
         # Unicorn would skip what it does not know for ever: it is answered when it reports it.
@@ -323,7 +323,7 @@ class PythonHooks:
         self._cpu.write_destination(number, value)
         return True
 
-    def _ask(self, access: Access, system_register: SystemRegister) -> bool:
+    def _ask(self, access: RegisterAccess, system_register: SystemRegister) -> bool:
         self.exact = self._cycles_at(access.pc)
         answer = system_register(
             access.reg, access.is_write, access.value if access.is_write else 0

@@ -56,6 +56,15 @@ class Vcpu:
     lines: int = 0
     alarm: int = NEVER
 
+    def quieten(self) -> None:
+        """Timers and performance monitor as a reset leaves them.
+
+        linux v6.17 arch/arm64/kvm/arch_timer.c:kvm_timer_vcpu_reset, pmu-emul.c:
+        kvm_pmu_vcpu_reset.
+        """
+        self.timers.ctl[:] = 0, 0
+        self.pmu = Pmu(PmuState())
+
     @property
     def ready(self) -> bool:
         """Whether it could run now."""

@@ -29,8 +29,6 @@ from emu.instrument import CallRecord, ExceptionRecord, Instrument
 from emu.loader import Extras, place
 from emu.machine import Machine, Start, Vcpu
 from emu.pages import PAGE, find_runs
-from emu.pmu import Pmu
-from emu.pmu import State as PmuState
 from emu.policy import Action, Policy
 from emu.profile import DEFAULT_PROFILE, Profile, load_profile
 from emu.routing import Route
@@ -265,11 +263,11 @@ class Vm:
         for vcpu in self.machine.vcpus:
             vcpu.state, vcpu.waiting, vcpu.start = MpState.STOPPED, False, None
             vcpu.stolen_start = vcpu.ready_since = None
-            vcpu.timers.ctl[:] = 0, 0
-            vcpu.pmu = Pmu(PmuState())
-        policy, own = self.el2.policy, self.el2
-        self.el2 = El2(own.profile, self.machine, own.own_classes)
-        self.el2.policy = policy
+            vcpu.quieten()
+            vcpu.lines = 0
+        for service in self.el2.services.values():
+            if service.State:
+                service.state = service.State()
         self.board.restore({})
         self._place()
         self._start_boot_cpu()
@@ -513,7 +511,7 @@ class Vm:
         self.engine.set("VMPIDR_EL2", vcpu.mpidr)
         self.engine.set("X0", start.x0)
         self.engine.set("PC", start.entry)
-        vcpu.timers.ctl[:] = 0, 0  # linux v6.17 arch/arm64/kvm/arch_timer.c:kvm_timer_vcpu_reset
+        vcpu.quieten()
 
     def _publish_stolen_time(self, vcpu: Vcpu) -> None:
         record = self.machine.stolen_time_bytes(vcpu)

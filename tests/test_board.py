@@ -162,6 +162,17 @@ def test_reset_is_the_same_machine_again(tmp_path):
         assert vm.board.gic is None or vm.board.gic.asserted == 0
 
 
+def test_reset_keeps_what_the_vmm_has_chosen(tmp_path):
+    words = [*mov(0, 0x8400_000A), *mov(1, 0xC400_000E), hvc(), add(9, 0, 0),
+             *mov(0, 0x8400_0009), hvc()]  # fmt: skip
+    vm = guest(tmp_path, words)
+    vm.el2.set_option("psci", system_suspend=True)
+    for _ in range(2):
+        vm.run(1_000)
+        assert vm.engine.get("X9") == 0, "PSCI_FEATURES(SYSTEM_SUSPEND)"
+        vm.reset()
+
+
 def test_a_saved_machine_has_no_image_to_start_again(tmp_path):
     vm = guest(tmp_path, [*mov(0, 0x8400_0009), hvc()])
     vm.save(tmp_path / "file")

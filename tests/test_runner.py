@@ -10,7 +10,7 @@ import time
 import pytest
 
 from emu import exits
-from emu.console import Console
+from emu.console import Console, Descriptor
 from emu.errors import EmuError
 from emu.explain import make_call
 from emu.runner import (
@@ -223,3 +223,26 @@ def test_between_stretches_the_input_is_looked_at(run, monkeypatch):
     run(BRANCH_HERE, limits=Limits(cycles=3 * FIRST_STRETCH))
     assert looked
     assert looked == sorted(looked)
+
+
+@pytest.mark.parametrize("what", ["forwards", "resets", "waits"])
+@pytest.mark.parametrize("how", ["time", "Ctrl-C"])
+def test_a_guest_that_always_goes_on_can_be_stopped(tmp_path, what, how):
+    """A forwarded call, a reset and a wait for input each end a stretch before its cycles do."""
+    words = [*mov(0, 0xC600_0042 if what == "forwards" else 0x8400_0009), HVC, 0x17FF_FFFD]
+    path = tmp_path / "guest.bin"
+    path.write_bytes(struct.pack("<4I", *(words if what != "waits" else [WFI] * 4)))
+    reader, writer = os.pipe()
+    try:
+        source = Descriptor(reader)
+        vm = Vm(path, load=LOAD, console=Console(source))
+        vm.filter(0xC600_0042, action="forward")
+        vm.board.make("gic")
+        limits = Limits(seconds=0.3 if how == "time" else 30)
+        runner = Runner(vm, limits, lambda _: None, StatusLine(io.StringIO()), source, reboot=True)
+        if how == "Ctrl-C":
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        assert runner.run() == (124 if how == "time" else 130)
+    finally:
+        os.close(reader)
+        os.close(writer)
