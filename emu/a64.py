@@ -44,7 +44,8 @@ class Role(enum.IntEnum):
 
     ALU = 0
     SHIFTED = 1
-    """Operand 2 of a shifted or extended form whose shift does something."""
+    """Operand 2 of an extended form, of a shifted one whose shift does something, of LSLV and its
+    kin, and the modifier of PAC and AUT."""
     MUL = 2
     ACC = 3
     """The accumulator of a multiply-add; a vector that is partly overwritten."""
@@ -135,6 +136,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "Q": ("Q", "64 128"),
     "ft": ("ft", "s d - h"),
     "e": ("size", "b h s d"),
+    "TL": ("size", "8b 4h 2s -"),
+    "TU": ("size", "16b 8h 4s -"),
     "E3": ("size", "b h s -"),
     "EHS": ("size", "- h s -"),
     "fs": ("sz", "s d"),
@@ -154,7 +157,9 @@ _SHIFTS = (
     ("sh:2", "xxxxxx", ".{sh}", ".shifted"),
 )
 _EXTENSIONS = (
-    ("011", "000", ".uxtx", ""),
+    ("000", "000", ".uxtb", ".shifted"),
+    ("000", "xxx", ".uxtb4", ".shifted"),
+    ("011", "000", ".uxtx", ".shifted"),
     ("011", "xxx", ".uxtx4", ".shifted"),
     ("xxx", "000", ".ext", ".shifted"),
     ("xxx", "xxx", ".ext4", ".shifted"),

@@ -29,16 +29,16 @@ sf 10 100100 x imm12 n d                    | eor.{sf}.imm      | Sd = Xn
 sf 11 100100 x imm12 n d                    | ands.{sf}.imm     | Xd F = Xn
 0 xx 100101 1 x imm16 d                     | -                 |
 sf 00 100101 xx imm16 d                     | movn.{sf}         | Xd =
-sf 10 100101 xx 0000000000000000 d          | movz.{sf}.zero    | Xd =          | ZERO
+sf 10 100101 00 0000000000000000 d          | movz.{sf}.zero    | Xd =          | ZERO
 sf 10 100101 xx imm16 d                     | movz.{sf}         | Xd =
 sf 11 100101 xx imm16 d                     | movk.{sf}         | Xd = Xd
 0 xx 100110 0 1xxxxx xxxxxx n d             | -                 |
 0 xx 100110 0 xxxxxx 1xxxxx n d             | -                 |
 sf 00 100110 sf xxxxxx xxxxxx n d           | sbfm.{sf}         | Xd = Xn
-sf 01 100110 sf xxxxxx xxxxxx n d           | bfm.{sf}          | Xd = Xd Xn
+sf 01 100110 sf xxxxxx xxxxxx n d           | bfm.{sf}          | Xd = Xd.acc Xn
 sf 10 100110 sf xxxxxx xxxxxx n d           | ubfm.{sf}         | Xd = Xn
 0 00 100111 0 0 m 1xxxxx n d                | -                 |
-sf 00 100111 sf 0 m xxxxxx n d              | extr.{sf}         | Xd = Xn Xm
+sf 00 100111 sf 0 m xxxxxx n d              | extr.{sf}         | Xd = Xn Xm.shifted
 # Data processing, register: logical
 0 xx 01010 xx x m 1xxxxx n d                | -                 |
 sf 01 01010 00 0 m 000000 11111 d           | mov.{sf}          | Xd = Xm       | MOVE
@@ -85,10 +85,10 @@ sf 0 0 11010110 m 000010 n d                | udiv.{sf}         | Xd = Xn Xm
 sf 0 0 11010110 m 000011 n d                | sdiv.{sf}         | Xd = Xn Xm
 1 0 0 11010110 m 000100 n d                 | irg               | Sd = Sn Xm
 1 0 0 11010110 m 000101 n d                 | gmi               | Xd = Sn Xm
-sf 0 0 11010110 m 001000 n d                | lslv.{sf}         | Xd = Xn Xm
-sf 0 0 11010110 m 001001 n d                | lsrv.{sf}         | Xd = Xn Xm
-sf 0 0 11010110 m 001010 n d                | asrv.{sf}         | Xd = Xn Xm
-sf 0 0 11010110 m 001011 n d                | rorv.{sf}         | Xd = Xn Xm
+sf 0 0 11010110 m 001000 n d                | lslv.{sf}         | Xd = Xn Xm.shifted
+sf 0 0 11010110 m 001001 n d                | lsrv.{sf}         | Xd = Xn Xm.shifted
+sf 0 0 11010110 m 001010 n d                | asrv.{sf}         | Xd = Xn Xm.shifted
+sf 0 0 11010110 m 001011 n d                | rorv.{sf}         | Xd = Xn Xm.shifted
 1 0 0 11010110 m 001100 n d                 | pacga             | Xd = Xn Sm
 1 0 0 11010110 m 010 0 11 n d               | crc32x            | Xd = Xn Xm
 1 0 0 11010110 m 010 1 11 n d               | crc32cx           | Xd = Xn Xm
@@ -109,10 +109,10 @@ sf 1 0 11010110 00000 000101 n d            | cls.{sf}          | Xd = Xn
 sf 1 0 11010110 00000 000110 n d            | ctz.{sf}          | Xd = Xn
 sf 1 0 11010110 00000 000111 n d            | cnt.{sf}          | Xd = Xn
 sf 1 0 11010110 00000 001000 n d            | abs.{sf}          | Xd = Xn
-1 1 0 11010110 00001 000 0 D B n d          | paci{D}{B}        | Xd = Xd Sn
-1 1 0 11010110 00001 000 1 D B n d          | auti{D}{B}        | Xd = Xd Sn
-1 1 0 11010110 00001 001 0 D B 11111 d      | paci{D}z{B}       | Xd = Xd
-1 1 0 11010110 00001 001 1 D B 11111 d      | auti{D}z{B}       | Xd = Xd
+1 1 0 11010110 00001 000 0 D B n d          | pac{D}{B}         | Xd = Xd Sn.shifted
+1 1 0 11010110 00001 000 1 D B n d          | aut{D}{B}         | Xd = Xd Sn.shifted
+1 1 0 11010110 00001 001 0 D B 11111 d      | pac{D}z{B}        | Xd = Xd
+1 1 0 11010110 00001 001 1 D B 11111 d      | aut{D}z{B}        | Xd = Xd
 1 1 0 11010110 00001 01000 D 11111 d        | xpac{D}           | Xd = Xd
 sf 00 11011 000 m 0 11111 n d               | mul.{sf}          | Xd = Xn.mul Xm.mul
 sf 00 11011 000 m 0 a n d                   | madd.{sf}         | Xd = Xn.mul Xm.mul Xa.acc
@@ -164,15 +164,15 @@ sf 011010 1 imm19 t                         | cbnz.{sf}         | = Xt.branch   
 1101010100 0 00 011 0010 0000 011 11111     | sys_wfi           | =             | SYSTEM
 1101010100 0 00 011 0010 0000 10x 11111     | sys_sev           | =             | SYSTEM
 1101010100 0 00 011 0010 0000 111 11111     | xpaclri           | X30 = X30     |
-1101010100 0 00 011 0010 0001 0 B 0 11111   | paci{B}1716       | X17 = X17 X16 |
-1101010100 0 00 011 0010 0001 1 B 0 11111   | auti{B}1716       | X17 = X17 X16 |
+1101010100 0 00 011 0010 0001 0 B 0 11111   | paci{B}1716       | X17 = X17 X16.shifted |
+1101010100 0 00 011 0010 0001 1 B 0 11111   | auti{B}1716       | X17 = X17 X16.shifted |
 1101010100 0 00 011 0010 0010 000 11111     | sys_esb           | =             | SYSTEM BARRIER
 1101010100 0 00 011 0010 0010 010 11111     | sys_tsb           | =             | SYSTEM BARRIER
 1101010100 0 00 011 0010 0010 100 11111     | sys_csdb          | =             | SYSTEM BARRIER
 1101010100 0 00 011 0010 0011 0 B 0 11111   | paci{B}z          | X30 = X30     |
-1101010100 0 00 011 0010 0011 0 B 1 11111   | paci{B}sp         | X30 = X30 S31 |
+1101010100 0 00 011 0010 0011 0 B 1 11111   | paci{B}sp         | X30 = X30 S31.shifted |
 1101010100 0 00 011 0010 0011 1 B 0 11111   | auti{B}z          | X30 = X30     |
-1101010100 0 00 011 0010 0011 1 B 1 11111   | auti{B}sp         | X30 = X30 S31 |
+1101010100 0 00 011 0010 0011 1 B 1 11111   | auti{B}sp         | X30 = X30 S31.shifted |
 1101010100 0 00 011 0010 0100 xx0 11111     | bti               | =             | NOP
 1101010100 0 00 011 0010 xxxx xxx 11111     | hint              | =             | NOP
 1101010100 0 00 011 0011 xxxx 010 11111     | sys_clrex         | =             | SYSTEM
@@ -223,6 +223,7 @@ size:2 011001 01 0 imm9 00 n t        | ldapur{hb}          | Xt = Sn.base | LOA
 10 011001 10 0 imm9 00 n t            | ldapurs             | Xt = Sn.base | LOAD
 # memory tags
 11011001 01 1 imm9 00 n t             | ldg                 | Xt = Xt.acc Sn.base | LOAD
+11011001 11 1 000000000 00 n t        | ldgm                | Xt = Sn.base | LOAD
 11011001 xx 1 000000000 00 n t        | stgm                | = Xt.data Sn.base | STORE
 11011001 xx 1 imm9 10 n t             | stg                 | = St.data Sn.base | STORE
 11011001 xx 1 imm9 x1 n t             | stg.wb              | Sn.base = St.data Sn.base | STORE

@@ -101,6 +101,13 @@ _VECTOR = """
 0 Q 0 01110000 xxx10 0 0001 1 n d        | dup.{Q}.h.w         | Vd = Xn
 0 Q 0 01110000 xx100 0 0001 1 n d        | dup.{Q}.s.w         | Vd = Xn
 0 1 0 01110000 x1000 0 0001 1 n d        | dup.128.d.x         | Vd = Xn
+0 Q 0 01110000 00001 0 0101 1 n d        | smov.{Q}.b.0        | Xd = Vn
+0 Q 0 01110000 00010 0 0101 1 n d        | smov.{Q}.h.0        | Xd = Vn
+0 1 0 01110000 00100 0 0101 1 n d        | smov.128.s.0        | Xd = Vn
+0 0 0 01110000 00001 0 0111 1 n d        | umov.b.0            | Xd = Vn
+0 0 0 01110000 00010 0 0111 1 n d        | umov.h.0            | Xd = Vn
+0 0 0 01110000 00100 0 0111 1 n d        | umov.s.0            | Xd = Vn
+0 1 0 01110000 01000 0 0111 1 n d        | umov.d.0            | Xd = Vn
 0 Q 0 01110000 xxxx1 0 0101 1 n d        | smov.{Q}.b          | Xd = Vn
 0 Q 0 01110000 xxx10 0 0101 1 n d        | smov.{Q}.h          | Xd = Vn
 0 1 0 01110000 xx100 0 0101 1 n d        | smov.128.s          | Xd = Vn
@@ -140,9 +147,6 @@ _VECTOR = """
 0 1 101110 00 0 m 0 xxxx 0 n d           | ext.16b             | Vd = Vn Vm
 # modified immediate
 0 Q 1 0111100000 000 1110 01 00000 d     | movi.{Q}.zero       | Vd =          | ZERO
-0 Q 0 0111100000 000 0xx0 01 00000 d     | movi.{Q}.zero       | Vd =          | ZERO
-0 Q 0 0111100000 000 10x0 01 00000 d     | movi.{Q}.zero       | Vd =          | ZERO
-0 Q 0 0111100000 000 1110 01 00000 d     | movi.{Q}.zero       | Vd =          | ZERO
 0 Q 0 0111100000 xxx 0xx1 01 xxxxx d     | orr.{Q}.imm         | Vd = Vd.acc
 0 Q 0 0111100000 xxx 10x1 01 xxxxx d     | orr.{Q}.imm         | Vd = Vd.acc
 0 Q 1 0111100000 xxx 0xx1 01 xxxxx d     | bic.{Q}.imm         | Vd = Vd.acc
@@ -560,19 +564,19 @@ def _member(header: list[str], opcode: str, number: int, name: str) -> Iterator[
     row = " ".join(chosen.get(token, token) for token in tokens)
     plain = name.rstrip("+^")
     if name.endswith("^"):
-        upper = " ".join(chosen.get(t, "1" if t == "Q" else t) for t in tokens)
-        wide = suffix
-        for kind, names in _UPPER.items():
-            wide = wide.replace(kind, names)
-        yield f"{upper} | {plain}2{wide} | {operands} Vd.acc"
-        lower = " ".join(chosen.get(t, "0" if t == "Q" else t) for t in tokens)
-        yield f"{lower} | {plain}{wide} | {operands}"
+        for q, number_two, kinds, merged in (("0", "", _LOWER, ""), ("1", "2", _UPPER, " Vd.acc")):
+            half = " ".join(q if token == "Q" else token for token in row.split())
+            arrangement = suffix
+            for kind, names in kinds.items():
+                arrangement = arrangement.replace(kind, names)
+            yield f"{half} | {plain}{number_two}{arrangement} | {operands}{merged}"
     else:
         yield f"{row} | {plain}{suffix} | {operands}{' Vd.acc' if name.endswith('+') else ''}"
 
 
-_UPPER = {"{T6}": "{E3}", "{BT}": "b", "{HT}": "h", "{FS}": "s"}
-"""The element instead of the arrangement, where Q only tells the half."""
+_LOWER = {"{T6}": "{TL}", "{BT}": "8b", "{HT}": "4h", "{FS}": "2s"}
+_UPPER = {"{T6}": "{TU}", "{BT}": "16b", "{HT}": "8h", "{FS}": "4s"}
+"""Kinds of arrangement once Q is known."""
 
 
 def _structures() -> Iterator[str]:
