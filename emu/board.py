@@ -207,7 +207,7 @@ class Board:
         monitor, engine = self.running.pmu, self._engine
         if not current_el(engine.get("PSTATE")) and not monitor.may(reg):
             return None
-        self._count_events(engine.hooks.exact)
+        self._count_events(engine.hooks.exact, engine.hooks.exact_instructions)
         if not is_write:
             return monitor.read(reg)
         if not monitor.write(reg, value):
@@ -216,11 +216,10 @@ class Board:
         engine.hooks.deadline = min(engine.hooks.deadline, self.next_overflow())
         return 0
 
-    def _count_events(self, cycles: int) -> None:
-        """Bring the running vCPU's counters up to this cycle."""
-        # Inside a block the engine has counted all of it: as many instructions as cycles.
-        ahead = self._engine.cycles - cycles
-        now = cycles, self._engine.instructions - ahead
+    def _count_events(self, cycles: int | None = None, instructions: int = 0) -> None:
+        """Bring the running vCPU's counters up to this moment, or to now."""
+        engine = self._engine
+        now = (engine.cycles, engine.instructions) if cycles is None else (cycles, instructions)
         before, self._counted = self._counted, now
         self.running.pmu.count(now[0] - before[0], now[1] - before[1])
 
@@ -234,12 +233,12 @@ class Board:
 
     def next_overflow(self) -> int:
         """The cycle at which the running vCPU's monitor interrupts at the earliest; NEVER."""
-        left = self.running.pmu.next_overflow()
+        left = self.running.pmu.next_overflow(self._engine.width)
         return NEVER if left is None else self._counted[0] + left
 
     def jump(self, cycles: int) -> None:
         """Let time pass in which nobody runs, and nothing counts."""
-        self._count_events(self._engine.cycles)
+        self._count_events()
         self._machine.clock.jump(cycles)
         self._counted = self._engine.cycles, self._engine.instructions
 
@@ -305,7 +304,7 @@ class Board:
     def leave(self, vcpu: Vcpu) -> None:
         """A vCPU stops running: keep when its timer goes off."""
         if vcpu.index == self.current:
-            self._count_events(self._engine.cycles)
+            self._count_events()
         vcpu.alarm = vcpu.timers.expiry(self._machine.clock.cycles)
 
     def advance(self) -> None:
@@ -322,7 +321,7 @@ class Board:
             if device.next_event() <= now:
                 device.advance()
         if self.next_overflow() <= now:
-            self._count_events(now)
+            self._count_events()
             self._drive_monitor(running)
 
     def next_event(self) -> int:

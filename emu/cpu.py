@@ -389,6 +389,12 @@ class Cpu:
         error = self.lib.uc_vmem_read(self.handle, address, PROT_READ, buffer, size)
         return None if error else buffer.raw
 
+    def read_code(self, address: int, size: int) -> bytes | None:
+        """What is executed at a virtual address, None where nothing can be."""
+        buffer = ctypes.create_string_buffer(size)
+        error = self.lib.uc_vmem_read(self.handle, address, PROT_EXEC, buffer, size)
+        return None if error else buffer.raw
+
     def write_virtual(self, address: int, data: bytes) -> bool:
         """Write memory as the guest's translation shows it; False where it is not mapped."""
         return not self.lib.uc_vmem_write(self.handle, address, PROT_WRITE, data, len(data))

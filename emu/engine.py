@@ -22,7 +22,8 @@ from typing import Any, NamedTuple, Protocol
 from emu import arch
 from emu.arch import SysReg
 from emu.calibrate import calibrate
-from emu.clock import COUNTER_HZ, CYCLES_PER_TICK
+from emu.charges import Charges
+from emu.clock import COUNTER_HZ
 from emu.cpu import (
     CODE_CALLBACK,
     CORES_WITH_PAN,
@@ -71,6 +72,11 @@ MONITOR = {"exclusive_address": NEVER, "exclusive_low": 0, "exclusive_high": 0}
 """What a load-exclusive left: its address and the pair it loaded, as Unicorn keeps them side by
 side (qemu v5.0 target/arm/cpu.h: exclusive_addr, _val, _high); beside each, the value when clear.
 """
+
+
+WIDEST = 8
+"""Instructions a cycle, of the widest core there is a model of: Neoverse V1 decodes eight
+(its software optimization guide, §2.1)."""
 
 
 class Stop(enum.Enum):
@@ -151,6 +157,7 @@ def native_wanted() -> bool:
 _NATIVE_FUNCTIONS = (
     "uc_emu_start", "uc_emu_stop", "uc_reg_read", "uc_reg_write", "uc_reg_read_batch",
     "uc_reg_write_batch", "uc_context_save", "uc_hook_add", "uc_vmem_translate", "uc_ctl",
+    "uc_vmem_read",
 )  # fmt: skip
 """What `_native.c` calls, in the order of its `Api`."""
 
@@ -161,7 +168,7 @@ def _native_hooks(
     hooks = _native.Hooks(
         cpu.handle.value, context.address, *offsets,
         tuple(map(function_address, _NATIVE_FUNCTIONS)), X_REGISTERS[:REPLIES],
-        tuple(map(register_number, NAMED)), CYCLES_PER_TICK, (Conduit.HVC, Conduit.SMC),
+        tuple(map(register_number, NAMED)), (Conduit.HVC, Conduit.SMC),
         ctypes.addressof(log), has_pan,
     )  # fmt: skip
     hooks.deadline = NEVER
@@ -220,6 +227,9 @@ class Engine:
         )
         self.use_timers(Timers())
         self.fault = ""
+        self.charges: Charges | None = None
+        self.width = 1
+        """Instructions that may be retired in one cycle."""
         self._left = False
         self._failures: list[BaseException] = []
         self._keep = _keeper(self._failures, self.hooks)
@@ -247,6 +257,14 @@ class Engine:
     @property
     def instructions(self) -> int:
         return int(self.hooks.instructions)
+
+    def account(self, charges: Charges) -> None:
+        """From now on a block costs what a core model says; without it an instruction is a cycle.
+
+        Before the first run: what is translated already is not looked at again.
+        """
+        self.charges, self.width = charges, WIDEST
+        self.hooks.account(charges)
 
     @property
     def running(self) -> bool:
@@ -492,9 +510,7 @@ class Engine:
         self.set("PC", self._uncount_call())
 
     def _uncount_call(self) -> int:
-        # The call was the last of its block, which a machine just loaded knows nothing of.
-        self.hooks.cycles -= 1
-        self.hooks.instructions -= 1
+        self.hooks.take_back_last()
         return int(self.get("PC")) - arch.INSN_SIZE
 
     def inject_abort(self, far: int, traps: Traps) -> None:

@@ -71,8 +71,11 @@ class Pmu:
         for n in filter(self._counts, range(COUNTERS)):
             self._add(n, events.get(self._event(n), 0))
 
-    def next_overflow(self) -> int | None:
-        """In how many cycles an interrupt is due at the earliest; None while none can be."""
+    def next_overflow(self, width: int = 1) -> int | None:
+        """In how many cycles an interrupt is due at the earliest; None while none can be.
+
+        `width` is how many instructions the core retires in a cycle at most.
+        """
         state = self.state
         if not state.pmcr & PMCR_E or not state.enabled & state.interrupts:
             return None
@@ -84,7 +87,8 @@ class Pmu:
             chained = n % 2 == 0 and self._event(n + 1) == CHAIN and self._counts(n + 1)
             heard = state.interrupts >> n & 1 or chained
             if heard and self._counts(n) and self._event(n) in (INST_RETIRED, CPU_CYCLES):
-                left.append((1 << 32) - state.counts[n])
+                per_cycle = width if self._event(n) == INST_RETIRED else 1
+                left.append(-(-((1 << 32) - state.counts[n]) // per_cycle))
         return min(left, default=None)
 
     def level(self) -> bool:

@@ -13,9 +13,11 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "emu"
 LAYERS = [
-    "smccc arch errors symbols clock relocations",
-    "exits policy console bus el1 devicetree catalogue cpu modes entropy state pages savefile",
-    "taken timers pmu interrupts",
+    "smccc arch errors symbols relocations",
+    "clock cost exits policy console bus el1 devicetree catalogue cpu modes entropy state pages",
+    "savefile",
+    "taken timers pmu interrupts charges",
+    "counter",
     "endings service schema instrument semihosting terminal image hooks onereg memory mmio arbiter",
     "gic_registers icc identification",
     "profile elf calibrate _native services devices paper",
@@ -49,7 +51,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 UNICORN = {"cpu"}
 PURE = {
     *("smccc", "arch", "errors", "clock", "exits", "policy", "service", "schema", "services"),
-    *("interrupts", "arbiter", "gic_registers", "icc"),
+    *("interrupts", "arbiter", "gic_registers", "icc", "cost", "counter"),
     *("el1", "el2", "catalogue", "describe", "bus", "instrument", "semihosting", "devices"),
 }
 """No Unicorn, no files, no host clock, no host entropy: the same calls, the same answers."""

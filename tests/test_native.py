@@ -49,9 +49,9 @@ def test_halves_agree(guest, profile, cpus):
         assert not isinstance(fast[2], exits.Deadline | exits.Fault)
 
 
-def arguments(registers=(1,) * 18, tick=16):
+def arguments(registers=(1,) * 18):
     """What `_native.Hooks` takes, of nothing that exists."""
-    return 0, 0, 0, 0, (0,) * 10, registers, (1,) * 9, tick, ("hvc", "smc"), 0, False
+    return 0, 0, 0, 0, (0,) * 11, registers, (1,) * 9, ("hvc", "smc"), 0, False
 
 
 def test_native_hooks_refuse_nonsense():
@@ -64,8 +64,6 @@ def test_native_hooks_refuse_nonsense():
         _native.Hooks(*arguments(), more=1)
     with pytest.raises(ValueError, match="18 registers"):
         _native.Hooks(*arguments(registers=(1, 2)))
-    with pytest.raises(ValueError, match="tick"):
-        _native.Hooks(*arguments(tick=0))
     with pytest.raises(TypeError):
         _native.Hooks(*arguments(registers=("x0",) * 18))
 

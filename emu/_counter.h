@@ -1,0 +1,154 @@
+/* Instructions and cycles, and where they went: the fast half of emu/counter.py.
+ *
+ * The part that every block passes is here; what is rarer is in _counter.c.
+ */
+#ifndef EMU_COUNTER_H
+#define EMU_COUNTER_H
+
+#include <stdint.h>
+#include <string.h>
+
+enum { WORD = 4, SIXTEENTHS = 16 };
+/* What a block costs: charges.py:Charge. */
+typedef struct {
+    uint32_t words, ending, unknown;
+    uint32_t prefix[]; /* words + 1 of them: sixteenths of a cycle before each instruction */
+} Charge;
+
+/* One block where it lies: how often it began, and what was taken back of it or came on top. */
+typedef struct {
+    uint64_t address;
+    const Charge *charge;
+    uint64_t runs, refunded, instructions_refunded, added, misses;
+} Line;
+
+/* A place in Unicorn's translated code: it stands for one block as long as it is not written anew. */
+typedef struct {
+    uintptr_t site;
+    Line *line;
+    uint64_t address;
+    uint32_t size, total; /* of the block in bytes, of its cost in sixteenths */
+} Site;
+
+typedef struct {
+    uint64_t instructions, cycles, fraction, block_start, last_cost;
+    uint32_t block_size;
+    Line *line; /* of the current block; NULL: an instruction is a cycle */
+    uint64_t fresh; /* address of the block translated last, and how many were since a block began */
+    uint32_t fresh_count;
+    char on;
+    Site *sites;
+    Line **lines;
+    uint64_t site_count, site_room, line_count, line_room; /* rooms are powers of two */
+} Counter;
+
+int counter_start(Counter *c);
+void counter_end(Counter *c);
+void counter_forget(Counter *c);
+Site *counter_keep(Counter *c, uintptr_t site, uint64_t address, const Charge *charge);
+
+static inline uint64_t counter_hash(uint64_t value)
+{
+    return (value ^ value >> 32) * 0x9E3779B97F4A7C15u >> 20; /* Fibonacci hashing: 2^64 / phi */
+}
+
+/* What is known of the block at this place; NULL where it has to be looked at first. */
+static inline Site *counter_find(Counter *c, uintptr_t site, uint64_t address, uint32_t size)
+{
+    uint64_t n = counter_hash(site);
+    Site *s;
+    if (c->fresh_count)
+        return NULL;
+    while ((s = &c->sites[n++ & (c->site_room - 1)])->site != site)
+        if (!s->site)
+            return NULL;
+    return s->address == address && s->size == size ? s : NULL;
+}
+
+static inline void counter_add(Counter *c, uint64_t sixteenths)
+{
+    uint64_t time = c->fraction + sixteenths;
+    c->cycles += time / SIXTEENTHS;
+    c->fraction = time % SIXTEENTHS;
+}
+
+static inline void counter_take_back(Counter *c, uint64_t sixteenths)
+{
+    uint64_t borrow = sixteenths > c->fraction ? (sixteenths - c->fraction + 15) / SIXTEENTHS : 0;
+    c->cycles -= borrow;
+    c->fraction = c->fraction + borrow * SIXTEENTHS - sixteenths;
+}
+
+/* Begin a block; `site` NULL where an instruction is a cycle. */
+static inline void counter_begin(Counter *c, uint64_t address, uint32_t size, Site *site)
+{
+    c->block_start = address;
+    c->block_size = size;
+    c->instructions += size / WORD;
+    if (site) {
+        c->line = site->line;
+        c->line->runs++;
+        counter_add(c, site->total);
+    } else {
+        c->line = NULL;
+        c->cycles += size / WORD;
+    }
+}
+
+/* Sixteenths from the instruction at `pc` to the end of the current block; 0 outside it. */
+static inline uint64_t counter_rest(const Counter *c, uint64_t pc)
+{
+    uint64_t inside = pc - c->block_start;
+    if (inside > c->block_size)
+        return 0;
+    if (!c->line)
+        return (c->block_size - inside) / WORD * SIXTEENTHS;
+    return c->line->charge->prefix[c->block_size / WORD] - c->line->charge->prefix[inside / WORD];
+}
+
+/* Whole cycles that had passed, and instructions retired, before the one at pc. */
+static inline uint64_t counter_cycles_at(const Counter *c, uint64_t pc)
+{
+    uint64_t rest = counter_rest(c, pc);
+    return c->cycles - (rest > c->fraction ? (rest - c->fraction + 15) / SIXTEENTHS : 0);
+}
+
+static inline uint64_t counter_instructions_at(const Counter *c, uint64_t pc)
+{
+    uint64_t inside = pc - c->block_start;
+    return c->instructions - (inside > c->block_size ? 0 : (c->block_size - inside) / WORD);
+}
+
+/* Take back the part of the current block that starts at pc. */
+static inline void counter_refund(Counter *c, uint64_t pc)
+{
+    uint64_t rest = counter_rest(c, pc), inside = pc - c->block_start, words;
+    if (inside > c->block_size)
+        return;
+    words = (c->block_size - inside) / WORD;
+    counter_take_back(c, rest);
+    c->instructions -= words;
+    if (c->line) {
+        c->line->refunded += rest;
+        c->line->instructions_refunded += words;
+    }
+    c->block_size = (uint32_t)inside;
+}
+
+/* What the last instruction of the current block cost. */
+static inline uint64_t counter_last_cost(const Counter *c)
+{
+    return c->block_size ? counter_rest(c, c->block_start + c->block_size - WORD) : c->last_cost;
+}
+
+static inline void counter_take_back_last(Counter *c)
+{
+    if (c->block_size) {
+        counter_refund(c, c->block_start + c->block_size - WORD);
+    } else {
+        counter_take_back(c, c->last_cost);
+        c->instructions--;
+    }
+}
+
+#endif
