@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "emu"
 LAYERS = [
     "smccc arch errors symbols relocations",
     "clock cost exits policy console bus el1 devicetree catalogue cpu modes entropy state pages",
-    "savefile",
+    "savefile trapcosts systemcosts",
     "taken timers pmu interrupts charges",
     "counter",
     "endings service schema instrument semihosting terminal image hooks onereg memory mmio arbiter",
@@ -52,6 +52,7 @@ UNICORN = {"cpu"}
 PURE = {
     *("smccc", "arch", "errors", "clock", "exits", "policy", "service", "schema", "services"),
     *("interrupts", "arbiter", "gic_registers", "icc", "cost", "counter"),
+    *("trapcosts", "systemcosts"),
     *("el1", "el2", "catalogue", "describe", "bus", "instrument", "semihosting", "devices"),
 }
 """No Unicorn, no files, no host clock, no host entropy: the same calls, the same answers."""
