@@ -25,6 +25,7 @@ void counter_end(Counter *c)
         free(c->lines[n]);
     free(c->lines);
     free(c->sites);
+    tracks_end(&c->tracks);
     *c = (Counter){0};
 }
 

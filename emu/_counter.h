@@ -8,10 +8,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "_tracks.h"
+
 enum { WORD = 4, SIXTEENTHS = 16 };
 /* What a block costs: charges.py:Charge. */
 typedef struct {
-    uint32_t words, ending, unknown;
+    uint32_t words, end, unknown;
     uint32_t prefix[]; /* words + 1 of them: sixteenths of a cycle before each instruction */
 } Charge;
 
@@ -40,6 +42,7 @@ typedef struct {
     Site *sites;
     Line **lines;
     uint64_t site_count, site_room, line_count, line_room; /* rooms are powers of two */
+    Tracks tracks;
 } Counter;
 
 int counter_start(Counter *c);
@@ -79,6 +82,24 @@ static inline void counter_take_back(Counter *c, uint64_t sixteenths)
     c->fraction = c->fraction + borrow * SIXTEENTHS - sixteenths;
 }
 
+/* Let time pass above EL1; `key` says for what. */
+static inline void counter_trap(Counter *c, uint64_t key, uint64_t sixteenths, int begins)
+{
+    counter_add(c, sixteenths);
+    if (c->tracks.on)
+        tracks_trap(&c->tracks, key, sixteenths, begins);
+}
+
+/* An exception is taken, which costs so much. */
+static inline void counter_exception(Counter *c, uint64_t key, uint64_t back, uint64_t sixteenths)
+{
+    counter_add(c, sixteenths);
+    if (c->tracks.on) {
+        tracks_exception(&c->tracks, key, back);
+        tracks_spend(&c->tracks, sixteenths, 0);
+    }
+}
+
 /* Begin a block; `site` NULL where an instruction is a cycle. */
 static inline void counter_begin(Counter *c, uint64_t address, uint32_t size, Site *site)
 {
@@ -92,6 +113,10 @@ static inline void counter_begin(Counter *c, uint64_t address, uint32_t size, Si
     } else {
         c->line = NULL;
         c->cycles += size / WORD;
+    }
+    if (c->tracks.on) {
+        tracks_begin(&c->tracks, address, size, site ? site->line->charge->end : RUNS_ON);
+        tracks_spend(&c->tracks, site ? site->total : size / WORD * SIXTEENTHS, size / WORD);
     }
 }
 
@@ -133,6 +158,8 @@ static inline void counter_refund(Counter *c, uint64_t pc)
         c->line->instructions_refunded += words;
     }
     c->block_size = (uint32_t)inside;
+    if (c->tracks.on)
+        tracks_spend(&c->tracks, -rest, -words);
 }
 
 /* What the last instruction of the current block cost. */
@@ -148,6 +175,8 @@ static inline void counter_take_back_last(Counter *c)
     } else {
         counter_take_back(c, c->last_cost);
         c->instructions--;
+        if (c->tracks.on)
+            tracks_spend(&c->tracks, -c->last_cost, (uint64_t)-1);
     }
 }
 

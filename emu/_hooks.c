@@ -19,7 +19,7 @@ enum { PSTATE_SPSEL = 1, PSTATE_EL = 3 << 2, PSTATE_AFTER_EXCEPTION = 0x3c5 };
 enum { PSTATE_PAN = 1 << 22, SCTLR_SPAN = 1 << 23 };
 enum { PSTATE_D = 1 << 9, MDSCR_SS = 1 << 0, MDSCR_KDE = 1 << 13 };
 enum { LINE = 64, PAGE = 4096, LOOP = 4 };
-enum { VECTOR_CURRENT_SPX = 0x200, VECTOR_LOWER = 0x400 };
+enum { VECTOR = 0x80, VECTOR_CURRENT_SPX = 0x200, VECTOR_LOWER = 0x400, CLASSES = 64 };
 /* System registers: CRn, CRm and op2 (arch.py, timers.py). */
 enum { CRN_IDENTIFICATION = 0, CRN_PRIORITY = 4, CRN_MONITOR = 9, CRN_GIC = 12, CRN_TIMER = 14 };
 enum { CRM_COUNTER = 0, CRM_PHYSICAL = 2, CRM_VIRTUAL = 3, CRM_PRIORITY = 6, CRM_EVENTS = 8 };
@@ -80,7 +80,7 @@ typedef struct {
     const uint32_t *syndrome;      /* inside the context, at calibrated offsets */
     const uint64_t *fault_address;
     Counter c;
-    uint64_t deadline, expiry, exact, exact_instructions;
+    uint64_t deadline, expiry, exact, exact_instructions, exception_cost;
     uint32_t interrupts;
     Numbers numbers;
     char asked, late, failed, stale, watched, has_pan, steps, looked;
@@ -594,6 +594,8 @@ static uint64_t take(Hooks *h, uint64_t kind, int given, const uint64_t *syndrom
     saved.val = pstate;
     h->api.reg_write(h->uc, REG_CP_REG, &saved);
     set(h, n->pc, vector);
+    counter_exception(&h->c, kind ? CLASSES + kind / VECTOR - 1 : syndrome[0] >> 26, back,
+                      h->exception_cost);
     return vector;
 }
 
@@ -709,15 +711,60 @@ static PyObject *hooks_account(PyObject *self, PyObject *charges)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(spend_doc, "spend(sixteenths)\n\nLet time pass on top of what was executed.");
+PyDoc_STRVAR(trap_doc, "trap(key, sixteenths, begins)\n\nLet time pass above EL1.");
 
-static PyObject *hooks_spend(PyObject *self, PyObject *argument)
+static PyObject *hooks_trap(PyObject *self, PyObject *args)
 {
-    uint64_t sixteenths = PyLong_AsUnsignedLongLong(argument);
+    unsigned long long key, sixteenths;
+    int begins;
+    if (!PyArg_ParseTuple(args, "KKp", &key, &sixteenths, &begins))
+        return NULL;
+    counter_trap(&((Hooks *)self)->c, key, sixteenths, begins);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(follow_doc, "follow()\n\nKeep from now on who has called whom; after account().");
+
+static PyObject *hooks_follow(PyObject *self, PyObject *ignored)
+{
+    Tracks *t = &((Hooks *)self)->c.tracks;
+    (void)ignored;
+    if (!t->on && tracks_start(t))
+        return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(run_vcpu_doc, "run_vcpu(index)\n\nAnother vCPU runs from now on.");
+
+static PyObject *hooks_run_vcpu(PyObject *self, PyObject *argument)
+{
+    Tracks *t = &((Hooks *)self)->c.tracks;
+    unsigned long index = PyLong_AsUnsignedLong(argument);
     if (PyErr_Occurred())
         return NULL;
-    counter_add(&((Hooks *)self)->c, sixteenths);
+    if (t->on && tracks_run_vcpu(t, (uint32_t)index))
+        return PyErr_NoMemory();
     Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(frames_doc, "frames() -> [(kind, key, parent, calls, sixteenths, instructions)]\n\n"
+                         "The tree of frames (tracks.py); a parent stands before its children.");
+
+static PyObject *hooks_frames(PyObject *self, PyObject *ignored)
+{
+    const Tracks *t = &((Hooks *)self)->c.tracks;
+    PyObject *frames = PyList_New(t->frame_count);
+    (void)ignored;
+    for (uint32_t n = 0; frames && n < t->frame_count; n++) {
+        const Frame *f = &t->frames[n];
+        PyObject *frame = Py_BuildValue("IKIKKK", f->kind, f->key, f->parent, f->calls,
+                                        f->sixteenths, f->instructions);
+        if (frame)
+            PyList_SET_ITEM(frames, n, frame);
+        else
+            Py_CLEAR(frames);
+    }
+    return frames;
 }
 
 PyDoc_STRVAR(last_cost_doc, "last_cost() -> sixteenths\n\n"
@@ -899,6 +946,8 @@ static PyMemberDef hooks_members[] = {
     {"fraction", T_ULONGLONG, offsetof(Hooks, c.fraction), 0, "sixteenths of the next cycle"},
     {"kept_cost", T_ULONGLONG, offsetof(Hooks, c.last_cost), 0,
      "last_cost() before the first block of a machine that was loaded"},
+    {"exception_cost", T_ULONGLONG, offsetof(Hooks, exception_cost), 0,
+     "sixteenths that taking an exception costs"},
     {"exact", T_ULONGLONG, offsetof(Hooks, exact), READONLY, "the cycle of a register access"},
     {"exact_instructions", T_ULONGLONG, offsetof(Hooks, exact_instructions), READONLY,
      "the instructions retired before it"},
@@ -917,7 +966,10 @@ static PyMethodDef hooks_methods[] = {
     {"stop", hooks_stop, METH_NOARGS, stop_doc},
     {"refund", hooks_refund, METH_O, refund_doc},
     {"account", hooks_account, METH_O, account_doc},
-    {"spend", hooks_spend, METH_O, spend_doc},
+    {"trap", hooks_trap, METH_VARARGS, trap_doc},
+    {"follow", hooks_follow, METH_NOARGS, follow_doc},
+    {"run_vcpu", hooks_run_vcpu, METH_O, run_vcpu_doc},
+    {"frames", hooks_frames, METH_NOARGS, frames_doc},
     {"last_cost", hooks_last_cost, METH_NOARGS, last_cost_doc},
     {"take_back_last", hooks_take_back, METH_NOARGS, take_back_doc},
     {"lines", hooks_lines, METH_NOARGS, lines_doc},

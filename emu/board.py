@@ -339,6 +339,7 @@ class Board:
         self.current = vcpu.index
         self._counted = self._engine.cycles, self._engine.instructions
         self._engine.use_timers(vcpu.timers)
+        self._engine.hooks.run_vcpu(vcpu.index)
         if self.gic is not None and self.gic_version == 2:
             self.gic.current = vcpu.index
 

@@ -26,6 +26,7 @@ class Charge(NamedTuple):
 
     code: bytes
     cost: BlockCost
+    end: BlockEnd
     address: int
 
     @property
@@ -72,21 +73,18 @@ class Charges:
             or any(after < before for before, after in itertools.pairwise(prefix))
         ):
             raise EmuError(f"{self.model.name}: {cost} is no cost of {len(code)} bytes of code")
+        end = block_end(int.from_bytes(code[-INSN_SIZE:], "little"))
         words = (ctypes.c_uint32 * (_HEADER + len(prefix)))(
-            len(prefix) - 1, _end_of(code), cost.unknown, *prefix
+            len(prefix) - 1, end, cost.unknown, *prefix
         )
         self._memory.append(words)
-        charge = Charge(code, cost, ctypes.addressof(words))
+        charge = Charge(code, cost, end, ctypes.addressof(words))
         self._by_code[code] = self._by_address[charge.address] = charge
         return charge
 
     def all(self) -> list[Charge]:
         """Every charge, in the order in which the blocks were met."""
         return list(self._by_code.values())
-
-
-def _end_of(code: bytes) -> BlockEnd:
-    return block_end(int.from_bytes(code[-INSN_SIZE:], "little"))
 
 
 @functools.cache

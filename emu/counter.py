@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from emu.arch import INSN_SIZE
+from emu.arch import INSN_SIZE, BlockEnd
 from emu.charges import Charges
 from emu.cost import SIXTEENTHS
+from emu.tracks import Frame, Tracks
 
 
 class Line(NamedTuple):
@@ -41,40 +42,70 @@ class Counter:
 
     def __init__(self, read: Callable[[int, int], bytes | None]) -> None:
         self.instructions = self.cycles = self.fraction = 0
-        self.kept_cost = SIXTEENTHS
+        self.kept_cost, self.exception_cost = SIXTEENTHS, 0
         self.block_start = self.block_size = 0
         self._read = read
         self._charges: Charges | None = None
         self._prefix: tuple[int, ...] | None = None
         self._line: _Line | None = None
         self._lines: dict[tuple[int, int], _Line] = {}
+        self._tracks: Tracks | None = None
 
     def account(self, charges: Charges) -> None:
         """From now on a block costs what its charge says."""
         self._charges = charges
 
+    def follow(self) -> None:
+        """Keep from now on who has called whom; after `account`."""
+        self._tracks = self._tracks or Tracks()
+
+    def run_vcpu(self, index: int) -> None:
+        """Another vCPU runs from now on."""
+        if self._tracks:
+            self._tracks.run_vcpu(index)
+
     def begin(self, address: int, size: int) -> None:
         """Charge the block that starts now."""
         self.block_start, self.block_size = address, size
-        self.instructions += size // INSN_SIZE
         self._line = self._prefix = None
         code = self._read(address, size) if self._charges else None
         if self._charges is None or code is None:
-            self.cycles += size // INSN_SIZE
-            return
-        charge = self._charges.find(code)
-        key = address, charge.address
-        line = self._lines.get(key)
-        if line is None:
-            line = self._lines[key] = _Line(*key)
-        line.runs += 1
-        self._line, self._prefix = line, charge.cost.prefix
-        self.spend(charge.total)
+            cost, end = size // INSN_SIZE * SIXTEENTHS, BlockEnd.RUNS_ON
+        else:
+            charge = self._charges.find(code)
+            key = address, charge.address
+            line = self._lines.get(key)
+            if line is None:
+                line = self._lines[key] = _Line(*key)
+            line.runs += 1
+            self._line, self._prefix = line, charge.cost.prefix
+            cost, end = charge.total, charge.end
+        if self._tracks:
+            self._tracks.begin(address, size, end)
+        self._spend(cost, size // INSN_SIZE)
 
-    def spend(self, sixteenths: int) -> None:
-        """Let time pass; less than 0 takes it back."""
+    def _add(self, sixteenths: int) -> None:
         whole, self.fraction = divmod(self.fraction + sixteenths, SIXTEENTHS)
         self.cycles += whole
+
+    def _spend(self, sixteenths: int, instructions: int) -> None:
+        """Charge the frame that runs; less than 0 is taken back."""
+        self._add(sixteenths)
+        self.instructions += instructions
+        if self._tracks:
+            self._tracks.spend(sixteenths, instructions)
+
+    def trap(self, key: int, sixteenths: int, begins: bool) -> None:
+        """Let time pass above EL1; `key` says for what (tracks.py)."""
+        self._add(sixteenths)
+        if self._tracks:
+            self._tracks.trap(key, sixteenths, begins=begins)
+
+    def _exception(self, key: int, back: int) -> None:
+        """An exception is taken."""
+        if self._tracks:
+            self._tracks.exception(key, back)
+        self._spend(self.exception_cost, 0)
 
     def _inside(self, pc: int) -> int | None:
         """How far into the current block this address is; None outside it."""
@@ -106,8 +137,7 @@ class Counter:
         if inside is None:
             return
         rest, words = self._rest(inside), (self.block_size - inside) // INSN_SIZE
-        self.spend(-rest)
-        self.instructions -= words
+        self._spend(-rest, -words)
         if self._line is not None:
             self._line.refunded += rest
             self._line.instructions_refunded += words
@@ -122,8 +152,7 @@ class Counter:
         if self.block_size:
             self.refund(self.block_start + self.block_size - INSN_SIZE)
         else:  # of a machine just loaded
-            self.spend(-self.kept_cost)
-            self.instructions -= 1
+            self._spend(-self.kept_cost, -1)
 
     def lines(self) -> list[Line]:
         """What every block has cost so far."""
@@ -131,3 +160,7 @@ class Counter:
             Line(line.address, line.charge, line.runs, line.refunded, line.instructions_refunded)
             for line in self._lines.values()
         ]
+
+    def frames(self) -> list[Frame]:
+        """The tree of frames; empty where nobody follows."""
+        return self._tracks.frames() if self._tracks else []

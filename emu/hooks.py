@@ -39,6 +39,7 @@ from emu.el1 import take_exception
 from emu.smccc import Conduit
 from emu.taken import ExceptionLog
 from emu.timers import NEVER, Timers
+from emu.tracks import IRQ
 
 INTR_UNDEFINED, INTR_SVC, INTR_PREFETCH_ABORT, INTR_DATA_ABORT = 1, 2, 3, 4
 INTR_BRK, INTR_HVC, INTR_SMC = 7, 11, 13
@@ -66,6 +67,13 @@ def check_reply(reply: object) -> None:
             raise TypeError(f"a register holds an integer, not {value!r}")
         if not 0 <= value <= NEVER:
             raise OverflowError(f"a register holds 64 bits, not {value:#x}")
+
+
+def exception_key(kind: int, syndrome: tuple[int, ...]) -> int:
+    """What an exception is told as (tracks.py): its class, or which of those that have none."""
+    if kind == arch.VECTOR_SYNC:
+        return arch.exception_class(syndrome[0])
+    return IRQ + kind // arch.VECTOR_IRQ - 1
 
 
 class RegisterAccess(NamedTuple):
@@ -218,9 +226,11 @@ class PythonHooks(Counter):
 
     def take(self, kind: int, syndrome: tuple[int, ...], return_address: int) -> int:
         """Enter EL1: `syndrome` is (), (ESR,) or (ESR, FAR); returns the vector's address."""
-        return take_exception(
+        vector = take_exception(
             self._cpu, kind, syndrome, return_address, has_pan=self._has_pan
         )
+        self._exception(exception_key(kind, syndrome), return_address)
+        return vector
 
     # -- time -------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ LAYERS = [
     "smccc arch errors symbols relocations",
     "clock cost exits policy console bus el1 devicetree catalogue cpu modes entropy state pages",
     "savefile trapcosts systemcosts",
-    "taken timers pmu interrupts charges",
+    "taken timers pmu interrupts charges tracks",
     "counter",
     "endings service schema instrument semihosting terminal image hooks onereg memory mmio arbiter",
     "gic_registers icc identification",
@@ -51,7 +51,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 UNICORN = {"cpu"}
 PURE = {
     *("smccc", "arch", "errors", "clock", "exits", "policy", "service", "schema", "services"),
-    *("interrupts", "arbiter", "gic_registers", "icc", "cost", "counter"),
+    *("interrupts", "arbiter", "gic_registers", "icc", "cost", "counter", "tracks"),
     *("trapcosts", "systemcosts"),
     *("el1", "el2", "catalogue", "describe", "bus", "instrument", "semihosting", "devices"),
 }
