@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from emu import pmu
+from emu.accounts import Event
 from emu.arch import PSTATE_F, PSTATE_I, SysReg, current_el
 from emu.bus import (
     FLASH,
@@ -30,10 +31,11 @@ from emu.bus import (
     Place,
 )
 from emu.console import Console
+from emu.cpu import CORES
 from emu.devices.pl011 import Pl011
 from emu.engine import Engine
 from emu.hooks import is_gic, is_monitor
-from emu.identification import REGISTERS, coherent
+from emu.identification import MIDR_EL1, REGISTERS, coherent
 from emu.machine import Machine, Vcpu
 from emu.service import MpState
 from emu.timers import NEVER, PHYSICAL, PPI, VIRTUAL
@@ -51,12 +53,18 @@ class Board:
     """The devices of one machine. `devices` are those there are so far."""
 
     def __init__(
-        self, engine: Engine, machine: Machine, console: Console, gic_version: int = 3
+        self,
+        engine: Engine,
+        machine: Machine,
+        console: Console,
+        gic_version: int = 3,
+        event: Callable[[Event], None] = lambda _: None,
     ) -> None:
         self._engine, self._machine = engine, machine
         self.console = console
         self.gic_version = gic_version
         self.devices: dict[str, Any] = {}
+        self._event = event
         self._counted = 0, 0
         """Cycles and instructions up to which the running vCPU's monitor has counted."""
         self.current = 0
@@ -70,9 +78,15 @@ class Board:
 
     def identify(self) -> None:
         """Let the guest read identification registers that agree with this machine."""
-        own = {reg: self._engine.cpu.get_system(reg) for reg in REGISTERS}
-        for reg, value in coherent(own, gic_registers=self.gic_version == 3):
-            self._engine.hooks.identify(reg.crm, reg.op2, value)
+        engine = self._engine
+        own = {reg: engine.cpu.get_system(reg) for reg in REGISTERS}
+        midr = CORES[engine.core].midr
+        for reg, value in coherent(
+            own, gic_registers=self.gic_version == 3, armv8_2=bool(midr)
+        ):
+            engine.hooks.identify(reg.crm, reg.op2, value)
+        if midr:
+            engine.hooks.identify(MIDR_EL1.crm, MIDR_EL1.op2, midr)
 
     # -- devices ------------------------------------------------------------------------------
 
@@ -280,6 +294,7 @@ class Board:
         if self.gic is None:
             return
         for vcpu in self._sleepers():
+            self._event(Event.WAKE)
             vcpu.waiting = False
             if vcpu.state is MpState.SUSPENDED:
                 vcpu.state = MpState.RUNNABLE

@@ -7,9 +7,7 @@ process, since it depends on nothing else. `Charge` is what `_counter.h` has und
 from __future__ import annotations
 
 import ctypes
-import functools
 import itertools
-from collections.abc import Callable
 from typing import NamedTuple
 
 from emu.arch import INSN_SIZE, BlockEnd, block_end
@@ -86,8 +84,3 @@ class Charges:
         """Every charge, in the order in which the blocks were met."""
         return list(self._by_code.values())
 
-
-@functools.cache
-def charges_of(name: str, build: Callable[[], CostModel]) -> Charges:
-    """The blocks of a core, one set for this process."""
-    return Charges(build())

@@ -26,7 +26,6 @@ from emu.charges import Charges
 from emu.clock import COUNTER_HZ
 from emu.cpu import (
     CODE_CALLBACK,
-    CORES_WITH_PAN,
     DEFAULT_CORE,
     HOOK_CODE,
     HOOK_MEM_READ,
@@ -39,6 +38,7 @@ from emu.cpu import (
     Context,
     Cpu,
     function_address,
+    has_pan,
     register_number,
 )
 from emu.errors import EngineError
@@ -223,7 +223,7 @@ class Engine:
         self.exceptions = ExceptionLog()
         offsets = self.layout.syndrome, self.layout.fault_address
         self.hooks = build(
-            self.cpu, self._scratch, offsets, self.exceptions, has_pan=core in CORES_WITH_PAN
+            self.cpu, self._scratch, offsets, self.exceptions, has_pan=has_pan(core)
         )
         self.use_timers(Timers())
         self.fault = ""

@@ -1,6 +1,7 @@
 """The layers: a file imports only from the levels above it in this list.
 
-`emu.services` and `emu.devices` stand for the files in them, which never import each other.
+`emu.services`, `emu.devices` and `emu.cores` stand for the files in them; services and devices
+never import each other.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ LAYERS = [
     "smccc arch errors symbols relocations",
     "clock cost exits policy console bus el1 devicetree catalogue cpu modes entropy state pages",
     "savefile trapcosts systemcosts",
-    "taken timers pmu interrupts charges tracks",
-    "counter",
+    "taken timers pmu interrupts charges tracks costs_report",
+    "counter accounts",
     "endings service schema instrument semihosting terminal image hooks onereg memory mmio arbiter",
     "gic_registers icc identification",
-    "profile elf calibrate _native services devices paper",
+    "profile elf calibrate _native services devices cores paper",
     "objects",
-    "routing boot engine bundled",
+    "routing boot engine bundled timing",
     "el2",
     "machine describe kvm_abi loader blocks decoding",
     "board",
@@ -31,8 +32,8 @@ LAYERS = [
     "snapshot function",
     "vm explain trace discovery",
     "following",
-    "trial checkpoint report kvm_vcpu moment",
-    "mutate linux_discovery",
+    "trial checkpoint report kvm_vcpu moment spending",
+    "mutate linux_discovery profile_files spending_report",
     "kvm",
     "migrate matrix progress",
     "workers rows compare",
