@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from emu.arch import INSN_SIZE, BlockEnd, block_end
 from emu.cost import BlockCost, CostModel
@@ -33,13 +33,19 @@ class Charge(NamedTuple):
         return self.cost.prefix[-1]
 
 
+class Known(Protocol):
+    """Where costs may be known from before (blockcache.py)."""
+
+    def find(self, code: bytes) -> BlockCost | None: ...
+
+
 class Charges:
     """All blocks met so far on one core. `charge_of` is what the engine calls."""
 
-    def __init__(self, model: CostModel) -> None:
-        self.model = model
-        self.changed = False
-        """Whether there are blocks that were not there when it was last saved."""
+    def __init__(self, model: CostModel, known: Known | None = None) -> None:
+        self.model, self._known = model, known
+        self.fresh: dict[bytes, BlockCost] = {}
+        """What the model was asked, and nobody had known."""
         self._by_code: dict[bytes, Charge] = {}
         self._by_address: dict[int, Charge] = {}
         self._memory: list[ctypes.Array[ctypes.c_uint32]] = []
@@ -51,8 +57,10 @@ class Charges:
         """The charge of a block, worked out where it is the first time."""
         found = self._by_code.get(code)
         if found is None:
-            self.changed = True
-            found = self.add(code, self.model.block(code))
+            cost = self._known.find(code) if self._known else None
+            if cost is None:
+                cost = self.fresh[code] = self.model.block(code)
+            found = self.add(code, cost)
         return found
 
     def charge_of(self, code: bytes) -> int:

@@ -6,12 +6,16 @@ flat: an instruction is a cycle, whatever the core. block: what the core model s
 
 from __future__ import annotations
 
+import atexit
 import enum
-import functools
+from typing import TYPE_CHECKING
 
 from emu.charges import Charges
 from emu.cpu import CORES, DEFAULT_CORE
 from emu.errors import EmuError
+
+if TYPE_CHECKING:
+    from emu.blockcache import BlockCache
 
 
 class Timing(enum.StrEnum):
@@ -39,9 +43,24 @@ def choose_timing(core: str, name: str | None) -> Timing:
     return Timing(name)
 
 
-@functools.cache
-def charges_of(core: str) -> Charges:
-    """What blocks cost on a core."""
-    from emu.cores import core as model  # most runs need none of it
+_opened: dict[str, tuple[Charges, BlockCache]] = {}
 
-    return Charges(model(core))
+
+def charges_of(core: str) -> Charges:
+    """What blocks cost on a core: one set for this process, and a file for the next."""
+    if core not in _opened:
+        from emu.blockcache import BlockCache, path_of  # most runs need none of it
+        from emu.cores import core as model
+
+        if not _opened:
+            atexit.register(keep_charges)
+        cache = BlockCache(path_of(core) if core not in UNTIMED else None)
+        _opened[core] = Charges(model(core), cache), cache
+    return _opened[core][0]
+
+
+def keep_charges() -> None:
+    """Keep what was worked out, for the next process; the end of this one does it as well."""
+    for charges, cache in _opened.values():
+        if charges.fresh and cache.keep(charges.fresh.items()):
+            charges.fresh = {}

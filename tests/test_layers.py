@@ -17,7 +17,7 @@ LAYERS = [
     "smccc arch errors symbols relocations",
     "clock cost exits policy console bus el1 devicetree catalogue cpu modes entropy state pages",
     "savefile trapcosts systemcosts",
-    "taken timers pmu interrupts charges tracks costs_report",
+    "taken timers pmu interrupts charges tracks costs_report blockcache",
     "counter accounts",
     "endings service schema instrument semihosting terminal image hooks onereg memory mmio arbiter",
     "gic_registers icc identification",
