@@ -723,6 +723,14 @@ static PyObject *hooks_trap(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(counter_doc, "counter() -> address\n\nWhere the native half of a device finds it.");
+
+static PyObject *hooks_counter(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    return PyLong_FromVoidPtr(&((Hooks *)self)->c);
+}
+
 PyDoc_STRVAR(follow_doc, "follow()\n\nKeep from now on who has called whom; after account().");
 
 static PyObject *hooks_follow(PyObject *self, PyObject *ignored)
@@ -967,6 +975,7 @@ static PyMethodDef hooks_methods[] = {
     {"refund", hooks_refund, METH_O, refund_doc},
     {"account", hooks_account, METH_O, account_doc},
     {"trap", hooks_trap, METH_VARARGS, trap_doc},
+    {"counter", hooks_counter, METH_NOARGS, counter_doc},
     {"follow", hooks_follow, METH_NOARGS, follow_doc},
     {"run_vcpu", hooks_run_vcpu, METH_O, run_vcpu_doc},
     {"frames", hooks_frames, METH_NOARGS, frames_doc},

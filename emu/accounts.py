@@ -30,6 +30,13 @@ class Event(enum.IntEnum):
     WAKE = INTERRUPT + 2
     CPU_ON = INTERRUPT + 3
     MMIO = INTERRUPT + 4
+    """An access to a device of the VMM's."""
+    GIC = INTERRUPT + 5
+    """One to the interrupt controller, whose registers the hypervisor itself keeps."""
+
+
+Price = tuple[int, int]
+"""A key and sixteenths of a cycle, as the engine takes them."""
 
 
 class CallCost(NamedTuple):
@@ -53,19 +60,20 @@ class Spending(Protocol):
 
 
 class Accounts:
-    """What traps cost on one machine. `calls` and `events` are how it was spent so far."""
+    """What traps cost on one machine. `calls` is how calls were so far."""
 
     def __init__(self, costs: TrapCosts, hooks: Spending) -> None:
         self.costs, self._hooks = costs, hooks
         self.calls: dict[int, CallCost] = {}
-        self.events: dict[Event, tuple[int, int]] = {}
         self._parts = {
             Conduit.HVC: (costs.hvc_entry, costs.hvc_handler, costs.hvc_return),
             Conduit.SMC: (costs.smc_entry, costs.smc_handler, costs.smc_return),
         }
         self._events = {
-            Event.INTERRUPT: costs.interrupt, Event.IPI: costs.ipi, Event.WAKE: costs.wake,
-            Event.CPU_ON: costs.cpu_on, Event.MMIO: costs.vmm,
+            Event.INTERRUPT: costs.interrupt.cycles, Event.IPI: costs.ipi.cycles,
+            Event.WAKE: costs.wake.cycles, Event.CPU_ON: costs.cpu_on.cycles,
+            Event.MMIO: costs.hvc_entry.cycles + costs.vmm.cycles + costs.hvc_return.cycles,
+            Event.GIC: costs.hvc,
         }  # fmt: skip
 
     def enter(self, call: Call) -> None:
@@ -79,15 +87,13 @@ class Accounts:
         work = self.costs.vmm if by_vmm else handler
         self._spend(call, CallCost(handler=work.cycles, back=back.cycles))
 
+    def price(self, event: Event) -> Price:
+        """What an event costs: its key and sixteenths."""
+        return event, self._events[event] * SIXTEENTHS
+
     def event(self, event: Event) -> None:
         """Something else has happened."""
-        cycles = self._events[event].cycles
-        if event is Event.MMIO:
-            entry, _, back = self._parts[Conduit.HVC]
-            cycles += entry.cycles + back.cycles
-        count, spent = self.events.get(event, (0, 0))
-        self.events[event] = count + 1, spent + cycles
-        self._hooks.trap(event, cycles * SIXTEENTHS, True)
+        self._hooks.trap(*self.price(event), True)
 
     def _spend(self, call: Call, cost: CallCost) -> None:
         key = call.x[0] & MASK32 | (SMC_KEY if call.conduit is Conduit.SMC else 0)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from emu import pmu
-from emu.accounts import Event
+from emu.accounts import Accounts, Event
 from emu.arch import PSTATE_F, PSTATE_I, SysReg, current_el
 from emu.bus import (
     FLASH,
@@ -58,13 +58,13 @@ class Board:
         machine: Machine,
         console: Console,
         gic_version: int = 3,
-        event: Callable[[Event], None] = lambda _: None,
+        accounts: Accounts | None = None,
     ) -> None:
         self._engine, self._machine = engine, machine
         self.console = console
         self.gic_version = gic_version
         self.devices: dict[str, Any] = {}
-        self._event = event
+        self._accounts = accounts
         self._counted = 0, 0
         """Cycles and instructions up to which the running vCPU's monitor has counted."""
         self.current = 0
@@ -120,8 +120,16 @@ class Board:
             self.leave(vcpu)
         self._engine.hooks.interrupts = self.pending(self.running)
 
-    def _map(self, place: Place, device: Any) -> None:
-        self._engine.map_device(place.base, place.size, device)
+    def charge(self, event: Event) -> None:
+        """Something happens that costs time above EL1."""
+        if self._accounts:
+            self._accounts.event(event)
+
+    def _map(self, place: Place, device: Any, event: Event | None = Event.MMIO) -> None:
+        """Map a device; an access is such an event, or none where the hardware answers."""
+        accounts = self._accounts
+        price = accounts.price(event) if event and accounts and accounts.costs.virtual else None
+        self._engine.map_device(place.base, place.size, device, price)
 
     def _line(self, intid: int) -> Line:
         """An interrupt line; the controller is made with the first that goes high."""
@@ -182,17 +190,17 @@ class Board:
         from emu.devices.gicv3 import GicV3
 
         self.gic = self.devices["gic"] = gic = GicV3(self._machine.mpidrs(), self._listener())
-        self._map(GIC_DISTRIBUTOR, gic.distributor)
+        self._map(GIC_DISTRIBUTOR, gic.distributor, Event.GIC)
         frames = GIC_REDISTRIBUTOR._replace(size=0x2_0000 * len(self._machine.vcpus))
-        self._map(frames, gic.redistributors)
+        self._map(frames, gic.redistributors, Event.GIC)
 
     def _make_gicv2(self) -> None:
-        from emu.devices.gicv2 import GicV2
+        from emu.devices.gicv2 import GICD_SGIR, GicV2
 
         self.gic = self.devices["gic"] = gic = GicV2(len(self._machine.vcpus), self._listener())
         gic.current = self.current
-        self._map(GIC_DISTRIBUTOR, gic.distributor)
-        self._map(GIC_CPU_INTERFACE, _Synchronised(self, gic.cpu_interface))
+        self._map(GIC_DISTRIBUTOR, _Sending(self, gic.distributor, GICD_SGIR), Event.GIC)
+        self._map(GIC_CPU_INTERFACE, _Synchronised(self, gic.cpu_interface), None)
 
     def press_power_key(self) -> None:
         """Ask the guest to switch off, as the key of a machine does."""
@@ -294,7 +302,7 @@ class Board:
         if self.gic is None:
             return
         for vcpu in self._sleepers():
-            self._event(Event.WAKE)
+            self.charge(Event.WAKE)
             vcpu.waiting = False
             if vcpu.state is MpState.SUSPENDED:
                 vcpu.state = MpState.RUNNABLE
@@ -357,6 +365,21 @@ class Board:
         self._engine.hooks.run_vcpu(vcpu.index)
         if self.gic is not None and self.gic_version == 2:
             self.gic.current = vcpu.index
+
+
+class _Sending:
+    """The distributor of a GICv2: a write to GICD_SGIR, `place`, sends an interrupt to a vCPU."""
+
+    def __init__(self, board: Board, device: Any, place: int) -> None:
+        self._board, self._device, self._place = weakref.ref(board), device, place
+
+    def read(self, offset: int, width: int) -> int:
+        return int(self._device.read(offset, width))
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        if offset == self._place and (board := self._board()):
+            board.charge(Event.IPI)
+        self._device.write(offset, width, value)
 
 
 class _Synchronised:

@@ -1,4 +1,4 @@
-"""`hvcemu explain --costs`: what traps and system instructions cost, each figure with its source."""
+"""`hvcemu explain --costs`: what traps and system instructions cost, and who says so."""
 
 from __future__ import annotations
 

@@ -233,7 +233,8 @@ class Engine:
         self._left = False
         self._failures: list[BaseException] = []
         self._keep = _keeper(self._failures, self.hooks)
-        self._devices = Devices(self.cpu, self._keep, _native.Stream if use_native else None)
+        stream = _native.Stream if use_native else None
+        self._devices = Devices(self.cpu, self._keep, stream, self.hooks)
         self.map_device, self.hand_on = self._devices.map, self._devices.hand_on
         self._translated = self._stale = False
         self._watches: list[int] = []

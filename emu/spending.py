@@ -24,7 +24,7 @@ INTERRUPTS = {IRQ: "IRQ", FIQ: "FIQ", SERROR: "SError"}
 EVENTS = {
     Event.INTERRUPT: "interrupt delivered", Event.IPI: "interrupt sent to a vCPU",
     Event.WAKE: "wake-up from WFI", Event.CPU_ON: "vCPU switched on",
-    Event.MMIO: "access left to the VMM",
+    Event.MMIO: "device access, to the VMM", Event.GIC: "interrupt controller access",
 }  # fmt: skip
 NAMELESS = "(no symbol)"
 
@@ -124,6 +124,12 @@ class Spending:
     def exceptions(self) -> list[Use]:
         """What was taken at EL1, the dearest first."""
         return self._uses(Kind.EXCEPTION)
+
+    def events(self) -> list[Use]:
+        """What else cost time above EL1, the dearest first."""
+        uses = self._uses(Kind.TRAP)
+        names = {f"[{name}]" for name in EVENTS.values()}
+        return [use._replace(name=use.name.strip("[]")) for use in uses if use.name in names]
 
     def _uses(self, kind: Kind) -> list[Use]:
         calls, within = self._by_name(kind)

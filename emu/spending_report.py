@@ -28,7 +28,7 @@ def report(vm: Vm) -> Iterator[str]:
     yield from _functions(spending)
     yield from _exceptions(vm, spending)
     yield from _calls(vm)
-    yield from _events(vm)
+    yield from _events(spending)
     yield from _blocks(vm, spending)
 
 
@@ -95,11 +95,10 @@ def _dearest(item: tuple[int, CallCost]) -> tuple[int, int, int]:
     return -cost.total, -cost.calls, key
 
 
-def _events(vm: Vm) -> Iterator[str]:
-    events = vm.accounts.events if vm.accounts else {}
+def _events(spending: Spending) -> Iterator[str]:
     rows = [
-        (trap_name(event), f"{count:,}", f"{cycles:,}", _each(cycles * SIXTEENTHS, count))
-        for event, (count, cycles) in sorted(events.items())
+        (use.name, f"{use.times:,}", _cycles(use.own), _each(use.own, use.times))
+        for use in spending.events()
     ]
     yield from _table(("above EL1", "times", "cycles", "each"), rows)
 

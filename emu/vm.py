@@ -145,7 +145,7 @@ class Vm:
         self.machine = Machine(cpus, self.clock, seed, stolen_time=has_stolen_time)
         self.el2 = El2(self.profile, self.machine, services)
         self.semihosting_host = Semihosting(self.engine, self.console, self.clock)
-        self.board = Board(self.engine, self.machine, self.console, gic, self._event)
+        self.board = Board(self.engine, self.machine, self.console, gic, self.accounts)
         self.devices = self.board.devices
         self._vcpu = self.machine.vcpus[0] if cpus else Vcpu(-1, 0)
         self._only: Vcpu | None = None
