@@ -404,6 +404,8 @@ def test_nothing_new_is_forgotten():
         *("profile", "ram", "image", "console", "engine", "clock", "machine", "el2", "devices"),
         *("_vcpu", "_slice_end", "_exit", "_forwarded", "_calls", "_last_call", "takes_mmio"),
         "board",
+        # saved by name
+        *("timing", "accounts"),
         # given anew, or nothing between two runs
         *("instruments", "interposer", "semihosting_host", "_only", "pace", "stops_before_call"),
         # made anew by the next call, refused, and for the start
