@@ -36,6 +36,17 @@ void counter_forget(Counter *c)
     c->site_count = c->fresh_count = 0;
 }
 
+/* How often blocks were left in each way, before the instruction at pc. */
+void counter_ends(const Counter *c, uint64_t pc, uint64_t ends[])
+{
+    uint64_t rest = pc - c->block_start;
+    for (uint64_t n = 0; n < c->line_room; n++)
+        if (c->lines[n])
+            ends[c->lines[n]->charge->end] += c->lines[n]->runs - c->lines[n]->cuts;
+    if (c->line && rest < c->block_size && c->block_size == c->line->charge->words * WORD)
+        ends[c->line->charge->end]--;
+}
+
 static Site *place_of(Site *sites, uint64_t room, uintptr_t site)
 {
     uint64_t n = counter_hash(site);

@@ -21,7 +21,7 @@ typedef struct {
 typedef struct {
     uint64_t address;
     const Charge *charge;
-    uint64_t runs, refunded, instructions_refunded, added, misses;
+    uint64_t runs, refunded, instructions_refunded, cuts; /* runs that did not reach its end */
 } Line;
 
 /* A place in Unicorn's translated code: it stands for one block as long as it is not written anew. */
@@ -33,7 +33,7 @@ typedef struct {
 } Site;
 
 typedef struct {
-    uint64_t instructions, cycles, fraction, block_start, last_cost;
+    uint64_t instructions, cycles, fraction, block_start, last_cost, exceptions;
     uint32_t block_size;
     Line *line; /* of the current block; NULL: an instruction is a cycle */
     uint64_t fresh; /* address of the block translated last, and how many were since a block began */
@@ -48,6 +48,7 @@ typedef struct {
 int counter_start(Counter *c);
 void counter_end(Counter *c);
 void counter_forget(Counter *c);
+void counter_ends(const Counter *c, uint64_t pc, uint64_t ends[]);
 Site *counter_keep(Counter *c, uintptr_t site, uint64_t address, const Charge *charge);
 
 static inline uint64_t counter_hash(uint64_t value)
@@ -94,6 +95,7 @@ static inline void counter_trap(Counter *c, uint64_t key, uint64_t sixteenths, i
 static inline void counter_exception(Counter *c, uint64_t key, uint64_t back, uint64_t sixteenths)
 {
     counter_add(c, sixteenths);
+    c->exceptions++;
     if (c->tracks.on) {
         tracks_exception(&c->tracks, key, back);
         tracks_spend(&c->tracks, sixteenths, 0);
@@ -156,6 +158,7 @@ static inline void counter_refund(Counter *c, uint64_t pc)
     if (c->line) {
         c->line->refunded += rest;
         c->line->instructions_refunded += words;
+        c->line->cuts += words && inside + WORD * words == c->line->charge->words * WORD;
     }
     c->block_size = (uint32_t)inside;
     if (c->tracks.on)

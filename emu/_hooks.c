@@ -723,6 +723,20 @@ static PyObject *hooks_trap(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(ends_doc, "ends(pc) -> (exceptions taken, blocks left by each arch.py:BlockEnd)\n\n"
+                       "So far, before the instruction at pc.");
+
+static PyObject *hooks_ends(PyObject *self, PyObject *argument)
+{
+    const Counter *c = &((Hooks *)self)->c;
+    uint64_t pc = PyLong_AsUnsignedLongLong(argument), n[EXCEPTION_RETURN + 1] = {0};
+    if (PyErr_Occurred())
+        return NULL;
+    counter_ends(c, pc, n);
+    return Py_BuildValue("KKKKKKKKKK", c->exceptions, n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7],
+                         n[8]);
+}
+
 PyDoc_STRVAR(counter_doc, "counter() -> address\n\nWhere the native half of a device finds it.");
 
 static PyObject *hooks_counter(PyObject *self, PyObject *ignored)
@@ -975,6 +989,7 @@ static PyMethodDef hooks_methods[] = {
     {"refund", hooks_refund, METH_O, refund_doc},
     {"account", hooks_account, METH_O, account_doc},
     {"trap", hooks_trap, METH_VARARGS, trap_doc},
+    {"ends", hooks_ends, METH_O, ends_doc},
     {"counter", hooks_counter, METH_NOARGS, counter_doc},
     {"follow", hooks_follow, METH_NOARGS, follow_doc},
     {"run_vcpu", hooks_run_vcpu, METH_O, run_vcpu_doc},

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from emu.arch import INSN_SIZE, BlockEnd
-from emu.charges import Charges
+from emu.charges import Charge, Charges
 from emu.cost import SIXTEENTHS
 from emu.tracks import Frame, Tracks
 
@@ -30,11 +30,11 @@ class Line(NamedTuple):
 class _Line:
     """A `Line` that is still counting."""
 
-    __slots__ = ("address", "charge", "instructions_refunded", "refunded", "runs")
+    __slots__ = ("address", "charge", "cuts", "instructions_refunded", "refunded", "runs")
 
-    def __init__(self, address: int, charge: int) -> None:
+    def __init__(self, address: int, charge: Charge) -> None:
         self.address, self.charge = address, charge
-        self.runs = self.refunded = self.instructions_refunded = 0
+        self.runs = self.refunded = self.instructions_refunded = self.cuts = 0
 
 
 class Counter:
@@ -50,6 +50,7 @@ class Counter:
         self._line: _Line | None = None
         self._lines: dict[tuple[int, int], _Line] = {}
         self._tracks: Tracks | None = None
+        self._exceptions = 0
 
     def account(self, charges: Charges) -> None:
         """From now on a block costs what its charge says."""
@@ -76,7 +77,7 @@ class Counter:
             key = address, charge.address
             line = self._lines.get(key)
             if line is None:
-                line = self._lines[key] = _Line(*key)
+                line = self._lines[key] = _Line(address, charge)
             line.runs += 1
             self._line, self._prefix = line, charge.cost.prefix
             cost, end = charge.total, charge.end
@@ -103,6 +104,7 @@ class Counter:
 
     def _exception(self, key: int, back: int) -> None:
         """An exception is taken."""
+        self._exceptions += 1
         if self._tracks:
             self._tracks.exception(key, back)
         self._spend(self.exception_cost, 0)
@@ -141,6 +143,7 @@ class Counter:
         if self._line is not None:
             self._line.refunded += rest
             self._line.instructions_refunded += words
+            self._line.cuts += words > 0 and self.block_size == len(self._line.charge.code)
         self.block_size = inside
 
     def last_cost(self) -> int:
@@ -157,9 +160,19 @@ class Counter:
     def lines(self) -> list[Line]:
         """What every block has cost so far."""
         return [
-            Line(line.address, line.charge, line.runs, line.refunded, line.instructions_refunded)
-            for line in self._lines.values()
+            Line(n.address, n.charge.address, n.runs, n.refunded, n.instructions_refunded)
+            for n in self._lines.values()
         ]
+
+    def ends(self, pc: int) -> tuple[int, ...]:
+        """Exceptions taken, and blocks left by each `BlockEnd`, before the instruction at pc."""
+        ends = [0] * len(BlockEnd)
+        for counted in self._lines.values():
+            ends[counted.charge.end] += counted.runs - counted.cuts
+        inside, line = self._inside(pc), self._line
+        if line and inside is not None and inside < self.block_size == len(line.charge.code):
+            ends[line.charge.end] -= 1
+        return self._exceptions, *ends
 
     def frames(self) -> list[Frame]:
         """The tree of frames; empty where nobody follows."""
