@@ -63,7 +63,7 @@ class Vcpu:
         kvm_pmu_vcpu_reset.
         """
         self.timers.ctl[:] = 0, 0
-        self.pmu = Pmu(PmuState())
+        self.pmu = Pmu(PmuState(), self.pmu.events)
 
     @property
     def ready(self) -> bool:

@@ -61,12 +61,10 @@ class State:
 
 
 class Pmu:
-    """The monitor in front of its state."""
+    """The monitor in front of its state; `events` are those there are."""
 
-    def __init__(self, state: State) -> None:
-        self.state = state
-        self.events = ALWAYS
-        """Those there are."""
+    def __init__(self, state: State, events: frozenset[int] = ALWAYS) -> None:
+        self.state, self.events = state, events
 
     @property
     def needs_ends(self) -> bool:
