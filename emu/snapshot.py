@@ -45,7 +45,7 @@ from emu.routing import Route
 from emu.savefile import SaveFile
 from emu.service import MpState
 from emu.smccc import Call, Ret
-from emu.state import U32, U128, Count, StateError, from_state, to_state
+from emu.state import U32, U128, Count, Cycles, StateError, from_state, to_state
 from emu.symbols import Symbols
 from emu.taken import Taken
 from emu.timing import Timing
@@ -107,10 +107,10 @@ class _VcpuState:
     waiting: bool
     admitted: bool
     start: Start | None
-    stolen: Count
-    stolen_start: Count | None
+    stolen: Cycles
+    stolen_start: Cycles | None
     stolen_base: int | None
-    ready_since: Count | None
+    ready_since: Cycles | None
     timers: tuple[int, ...]
     pmu: PmuState
     lines: U32
@@ -146,7 +146,7 @@ class _State:
     hz: Count
     trap_costs: str
     gic: U32
-    cycles: Count
+    cycles: Cycles
     fraction: U32
     last_cost: U32
     instructions: Count
@@ -154,7 +154,7 @@ class _State:
     entropy: int
     vcpus: tuple[_VcpuState, ...]
     running: U32
-    slice_end: Count
+    slice_end: Cycles
     changed: bool
     takes_mmio: bool
     calls: Count
