@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from importlib import import_module
+from typing import Any
 
 from emu.cost import CostModel
 from emu.errors import EmuError
@@ -31,7 +32,16 @@ def core(name: str, *, compatible: bool = False) -> CostModel:
 
     `compatible` is for comparing with llvm-mca: LLVM's numbers and rules, nothing of ours.
     """
+    model: CostModel = _module(name).model(compatible=compatible)
+    return model
+
+
+def mispredicted(name: str) -> int:
+    """What a mispredicted branch costs a core, in cycles."""
+    return int(_module(name).MISPREDICTED)
+
+
+def _module(name: str) -> Any:
     if name not in _FILES:
         raise EmuError(f"no core {name!r}; there are {', '.join(_FILES)}")
-    model: CostModel = import_module(f"emu.cores.{_FILES[name]}").model(compatible=compatible)
-    return model
+    return import_module(f"emu.cores.{_FILES[name]}")

@@ -29,8 +29,6 @@ class Core(NamedTuple):
     fetch: int
     """Instructions in the piece of code that is fetched in a cycle."""
     renames_moves: bool
-    mispredicted: int
-    """Cycles from a mispredicted branch's execution to its right successor's."""
     micro_ops: bool = False
     """The front end counts micro-ops."""
 

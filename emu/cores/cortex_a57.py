@@ -10,8 +10,9 @@ from __future__ import annotations
 from emu.cores import big
 from emu.cost import CostModel
 
+MISPREDICTED = 14
 CORE = big.Core(
-    "cortex-a57", width=3, fetch=4, renames_moves=False, mispredicted=14, micro_ops=True,
+    "cortex-a57", width=3, fetch=4, renames_moves=False, micro_ops=True,
 )
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 from emu.cores import big
 from emu.cost import CostModel
 
+MISPREDICTED = 14
 CORE = big.Core(
-    "cortex-a72", width=3, fetch=4, renames_moves=False, mispredicted=14,
+    "cortex-a72", width=3, fetch=4, renames_moves=False,
 )
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 from emu.cores import big
 from emu.cost import CostModel
 
+MISPREDICTED = 11
 CORE = big.Core(
-    "cortex-a76", width=4, fetch=4, renames_moves=True, mispredicted=11,
+    "cortex-a76", width=4, fetch=4, renames_moves=True,
 )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from emu.arch import INSN_SIZE
 from emu.cost import SIXTEENTHS, BlockCost, CostModel
 
+MISPREDICTED = 0
+
 
 class Flat:
     """The core."""

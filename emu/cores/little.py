@@ -97,6 +97,8 @@ def little(table: CoreTable, pipeline: Pipeline, *, taken: int) -> InOrder:
         kind = _kind(number, insn, name)
         pair = bool(insn.flags & Flag.LOAD) and name.startswith("ldp")
         needs = [(unit, cycles(busy)) for unit, busy in timing.ports]
+        if insn.flags & Flag.NOP:  # LLVM gives it the branch unit
+            needs = []
         if name in _VARIABLE:
             needs.append((shifter, 1))
         early = any(read.role is Role.SHIFTED for read in insn.reads) or (

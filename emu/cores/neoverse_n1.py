@@ -10,8 +10,9 @@ from __future__ import annotations
 from emu.cores import big
 from emu.cost import CostModel
 
+MISPREDICTED = 11
 CORE = big.Core(
-    "neoverse-n1", width=4, fetch=4, renames_moves=True, mispredicted=11,
+    "neoverse-n1", width=4, fetch=4, renames_moves=True,
 )
 
 

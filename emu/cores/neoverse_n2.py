@@ -10,8 +10,9 @@ from __future__ import annotations
 from emu.cores import big
 from emu.cost import CostModel
 
+MISPREDICTED = 10
 CORE = big.Core(
-    "neoverse-n2", width=5, fetch=8, renames_moves=True, mispredicted=10,
+    "neoverse-n2", width=5, fetch=8, renames_moves=True,
 )
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from emu.cores import big
 from emu.cost import CostModel
 
+MISPREDICTED = 11
 CORE = big.Core(
-    "neoverse-v1", width=8, fetch=8, renames_moves=True, mispredicted=11,
+    "neoverse-v1", width=8, fetch=8, renames_moves=True,
 )
 
 

@@ -6,13 +6,12 @@ A wide core runs tens of blocks at once, so a block costs what it takes from wha
   piece of code, which loses half a piece at each end of a run without taken branches;
 * execution ports: the fullest set of ports that some of its micro-ops cannot leave. A block that
   asks more of a port than of the front end is in part made up for by neighbours that ask less:
-  half of the excess is charged. (A trace-driven simulation of the same tables on Embench's twenty
-  programs lies between a quarter and a half; CoreMark was not among them.)
+  half of the excess is charged. (In a trace-driven simulation of the same tables, over Dhrystone
+  and Embench's nineteen programs, it is between a quarter and a half; CoreMark was not looked at.)
 * for a loop on one block: the longest chain of results from one turn to the next.
 
 Chains through other blocks do not count: they overlap. Counting them, as if every block were a
-loop, makes the same twenty programs 24 percent slower than that simulation; not counting them,
-7 percent off in the mean.
+loop, puts the same programs 24 percent off that simulation in the mean; not counting them, 7.
 
 Register moves and zeroing are renamed and take no port. In compatible mode there is no fetch and no
 renaming, every block is taken for a loop, and micro-ops are dispatched as llvm-mca does.
