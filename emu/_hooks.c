@@ -7,22 +7,26 @@
  */
 #include "_native.h"
 
+#include "_counter.h"
+
 enum { INTR_UNDEFINED = 1, INTR_SVC, INTR_PREFETCH_ABORT, INTR_DATA_ABORT };
 enum { INTR_BRK = 7, INTR_HVC = 11, INTR_SMC = 13 };
-enum { ARGUMENTS = 8, REPLIES = 18, WORD = 4 };
-enum { HOOK_INTR = 1, HOOK_INSN = 2, HOOK_BLOCK = 8, INS_MRS = 1, INS_MSR, INS_SYS };
+enum { ARGUMENTS = 8, REPLIES = 18 };
+enum { HOOK_INTR = 1, HOOK_INSN = 2, HOOK_BLOCK = 8, HOOK_EDGE = 1 << 15, INS_MRS = 1, INS_MSR, INS_SYS };
 enum { PROT_READ = 1, PROT_EXEC = 4, CTL_REMOVE_CODE = 1 << 30 | 2 << 26 | 9 };
-enum { REG_CP_REG = 290, STORM_LIMIT = 1000, FUNCTIONS = 10 };
+enum { REG_CP_REG = 290, STORM_LIMIT = 1000, FUNCTIONS = 11 };
 enum { PSTATE_SPSEL = 1, PSTATE_EL = 3 << 2, PSTATE_AFTER_EXCEPTION = 0x3c5 };
 enum { PSTATE_PAN = 1 << 22, SCTLR_SPAN = 1 << 23 };
 enum { PSTATE_D = 1 << 9, MDSCR_SS = 1 << 0, MDSCR_KDE = 1 << 13 };
 enum { LINE = 64, PAGE = 4096, LOOP = 4 };
-enum { VECTOR_CURRENT_SPX = 0x200, VECTOR_LOWER = 0x400 };
+enum { VECTOR = 0x80, VECTOR_CURRENT_SPX = 0x200, VECTOR_LOWER = 0x400, CLASSES = 64 };
 /* System registers: CRn, CRm and op2 (arch.py, timers.py). */
 enum { CRN_IDENTIFICATION = 0, CRN_PRIORITY = 4, CRN_MONITOR = 9, CRN_GIC = 12, CRN_TIMER = 14 };
 enum { CRM_COUNTER = 0, CRM_PHYSICAL = 2, CRM_VIRTUAL = 3, CRM_PRIORITY = 6, CRM_EVENTS = 8 };
 enum { OP2_TVAL = 0, OP2_CTL = 1, OP2_CVAL = 2, CTL_ENABLE = 1, CTL_IMASK = 2, CTL_ISTATUS = 4 };
 #define NEVER UINT64_MAX
+
+__extension__ typedef unsigned __int128 Wide; /* cycles times a frequency */
 
 typedef struct {
     uint32_t crn, crm, op0, op1, op2;
@@ -40,11 +44,18 @@ typedef struct {
     int (*hook_add)(void *, void *, int, void *, void *, uint64_t, uint64_t, ...);
     int (*vmem_translate)(void *, uint64_t, int, uint64_t *);
     int (*ctl)(void *, int, ...);
+    int (*vmem_read)(void *, uint64_t, uint32_t, void *, size_t);
 } Api;
+
+/* uc_tb: a piece of translated code. */
+typedef struct {
+    uint64_t pc;
+    uint16_t instructions, size;
+} Translated;
 
 /* timers.py:Timers. */
 typedef struct {
-    uint64_t ctl[2], cval[2], offset[2], known;
+    uint64_t ctl[2], cval[2], offset[2], known, ticks, cycles;
 } Timers;
 
 /* taken.py:ExceptionLog. */
@@ -68,8 +79,10 @@ typedef struct {
     void *uc, *context;
     const uint32_t *syndrome;      /* inside the context, at calibrated offsets */
     const uint64_t *fault_address;
-    uint64_t instructions, cycles, deadline, expiry, exact, block_start;
-    uint32_t block_size, cycles_per_tick, interrupts;
+    Counter c;
+    uint64_t limit; /* no block starts at or after it without a look; sixteenths */
+    uint64_t deadline, expiry, exact, exact_instructions, exception_cost;
+    uint32_t interrupts;
     Numbers numbers;
     char asked, late, failed, stale, watched, has_pan, steps, looked;
     Timers *timers;
@@ -82,14 +95,15 @@ typedef struct {
         char valid, is_write;
     } access; /* the last one Unicorn may not know */
     PyObject *hvc, *smc;                              /* what the handler gets for the conduit */
+    PyObject *charge_of;                              /* bytes of a block -> address of a Charge */
     PyObject *hypercall, *exception, *system_register; /* borrowed while start() runs */
     PyThreadState *thread;
     PyObject *weakrefs;
     int registers[REPLIES];
     uint64_t values[REPLIES];
     void *places[REPLIES];
-    uint64_t cleaned, cleaned_at; /* the line of the last IC IVAU, and when it was */
-    uintptr_t handles[5];
+    uint64_t cleaned, cleaned_at; /* the cache line of the last IC IVAU, and when it was */
+    uintptr_t handles[6];
 } Hooks;
 
 static void stop(Hooks *h)
@@ -118,6 +132,15 @@ static uint64_t get_system(Hooks *h, CpReg reg)
 
 /* -- time ------------------------------------------------------------------------------------- */
 
+/* Whatever may keep a block from starting has changed. */
+static void set_limit(Hooks *h)
+{
+    uint64_t due = h->deadline < h->expiry ? h->deadline : h->expiry;
+    h->limit = due < NEVER / SIXTEENTHS ? due * SIXTEENTHS : NEVER;
+    if (h->stale || h->interrupts || h->steps)
+        h->limit = 0;
+}
+
 static const CpReg mdscr = {.crm = 2, .op0 = 2, .op2 = 2};
 
 static char steps(uint64_t value)
@@ -131,47 +154,91 @@ static void look_at_steps(Hooks *h)
     CpReg reg = mdscr;
     reg.val = get_system(h, mdscr);
     h->steps = h->looked = steps(reg.val);
+    set_limit(h);
     if (h->steps)
         h->api.reg_write(h->uc, REG_CP_REG, &reg);
+}
+
+static void fail(Hooks *h);
+
+/* A block met for the first time at this place: what it costs, by its bytes. */
+static Site *look_at_block(Hooks *h, uintptr_t place, uint64_t address, uint32_t size)
+{
+    PyObject *code, *found;
+    const Charge *charge = NULL;
+    Site *site = NULL;
+    if (h->c.fresh_count > 1 || (h->c.fresh_count && h->c.fresh != address))
+        counter_forget(&h->c);
+    h->c.fresh_count = 0;
+    PyEval_RestoreThread(h->thread);
+    code = PyBytes_FromStringAndSize(NULL, size);
+    if (code && !h->api.vmem_read(h->uc, address, PROT_EXEC, PyBytes_AS_STRING(code), size) &&
+        (found = PyObject_CallOneArg(h->charge_of, code))) {
+        charge = (const Charge *)PyLong_AsVoidPtr(found);
+        Py_DECREF(found);
+    }
+    Py_XDECREF(code);
+    if (charge && !(site = counter_keep(&h->c, place, address, charge)))
+        PyErr_NoMemory();
+    if (PyErr_Occurred())
+        fail(h);
+    h->thread = PyEval_SaveThread();
+    return site;
+}
+
+#if defined(_MSC_VER)
+#define CALLER() ((uintptr_t)_ReturnAddress())
+#else
+#define CALLER() ((uintptr_t)__builtin_return_address(0))
+#endif
+
+/* Whether the run has to stop before this block, as it does in the end where `limit` is reached. */
+static int must_stop(Hooks *h)
+{
+    uint64_t cycles = counter_cycles(&h->c);
+    if (cycles >= h->deadline || cycles >= h->expiry || h->stale ||
+        (h->interrupts && h->interrupts & ~get(h, h->numbers.pstate)) ||
+        (h->steps && !h->looked && !(get(h, h->numbers.pstate) & PSTATE_D)))
+        return 1;
+    h->looked = 0;
+    return 0;
 }
 
 static void on_block(void *uc, uint64_t address, uint32_t size, void *user)
 {
     Hooks *h = user;
+    Counter *c = &h->c;
+    Site *site = NULL;
     (void)uc;
     /* Before it is charged: the block runs after a restart. */
-    if (h->cycles >= h->deadline || h->cycles >= h->expiry || h->stale ||
-        (h->interrupts && h->interrupts & ~get(h, h->numbers.pstate)) ||
-        (h->steps && !h->looked && !(get(h, h->numbers.pstate) & PSTATE_D))) {
+    if (UNLIKELY(c->time >= h->limit) && must_stop(h)) {
         h->late = 1;
         h->api.emu_stop(h->uc);
         return;
     }
-    h->looked = 0;
-    h->block_start = address;
-    h->block_size = size;
-    h->instructions += size / WORD;
-    h->cycles += size / WORD;
+    if (c->on && !(site = counter_find(c, CALLER(), address, size)))
+        site = look_at_block(h, CALLER(), address, size);
+    counter_begin(c, address, size, site);
 }
 
-/* Cycles retired before the instruction at pc, which lies in the block being executed. */
-static uint64_t cycles_at(Hooks *h, uint64_t pc)
+/* Unicorn translates: the place it writes may have stood for another block. */
+static void on_translated(void *uc, const Translated *now, const Translated *before, void *user)
 {
-    uint64_t inside = pc - h->block_start;
-    return inside > h->block_size ? h->cycles : h->cycles - (h->block_size - inside) / WORD;
+    Counter *c = &((Hooks *)user)->c;
+    (void)uc;
+    (void)before;
+    c->fresh = now->pc;
+    c->fresh_count++;
 }
 
-static void refund(Hooks *h, uint64_t pc)
+static Wide ticks_at(const Timers *t, uint64_t cycles)
 {
-    uint64_t unexecuted = h->cycles - cycles_at(h, pc);
-    h->cycles -= unexecuted;
-    h->instructions -= unexecuted;
-    h->block_size -= (uint32_t)unexecuted * WORD;
+    return (Wide)cycles * t->ticks / t->cycles;
 }
 
 static uint64_t count(Hooks *h, int timer, uint64_t cycles)
 {
-    return cycles / h->cycles_per_tick - h->timers->offset[timer];
+    return (uint64_t)ticks_at(h->timers, cycles) - h->timers->offset[timer];
 }
 
 static int is_on(Hooks *h, int timer)
@@ -181,25 +248,23 @@ static int is_on(Hooks *h, int timer)
 
 static uint64_t expiry(Hooks *h, int timer, uint64_t cycles)
 {
-    uint64_t now = count(h, timer, cycles), cval = h->timers->cval[timer], ticks;
-    if (!is_on(h, timer) || h->timers->known >> timer & 1)
+    const Timers *t = h->timers;
+    uint64_t now = count(h, timer, cycles), cval = t->cval[timer];
+    Wide due;
+    if (!is_on(h, timer) || t->known >> timer & 1)
         return NEVER;
-    ticks = cycles / h->cycles_per_tick;
-    if (cval > now && cval - now > NEVER / h->cycles_per_tick - ticks)
-        return NEVER;
-    return (ticks + (cval > now ? cval - now : 0)) * h->cycles_per_tick;
+    due = (ticks_at(t, cycles) + (cval > now ? cval - now : 0)) * t->cycles;
+    due = (due + t->ticks - 1) / t->ticks;
+    return due < NEVER ? (uint64_t)due : NEVER;
 }
 
 static void rearm(Hooks *h, uint64_t cycles)
 {
     uint64_t physical, virtual;
-    if (!h->timers) {
-        h->expiry = NEVER;
-        return;
-    }
-    physical = expiry(h, 0, cycles);
-    virtual = expiry(h, 1, cycles);
+    physical = h->timers ? expiry(h, 0, cycles) : NEVER;
+    virtual = h->timers ? expiry(h, 1, cycles) : NEVER;
     h->expiry = physical < virtual ? physical : virtual;
+    set_limit(h);
 }
 
 static int read_timer(Hooks *h, const CpReg *reg, int timer, uint64_t cycles, uint64_t *value)
@@ -361,10 +426,17 @@ static int is_gic(const CpReg *reg)
            (reg->crn == CRN_PRIORITY && reg->crm == CRM_PRIORITY);
 }
 
+/* When the access at pc happens, for the handler that is asked. */
+static void note_moment(Hooks *h, uint64_t pc)
+{
+    h->exact = counter_cycles_at(&h->c, pc);
+    h->exact_instructions = counter_instructions_at(&h->c, pc);
+}
+
 static uint32_t ask_in_place(Hooks *h, const CpReg *reg, int is_write, int destination)
 {
     int result;
-    h->exact = cycles_at(h, get(h, h->numbers.pc));
+    note_moment(h, get(h, h->numbers.pc));
     PyEval_RestoreThread(h->thread);
     result = ask(h, reg, is_write, destination);
     if (result < 0)
@@ -379,7 +451,7 @@ static uint32_t on_timer(Hooks *h, const CpReg *reg, int is_write, int destinati
     uint64_t cycles, value;
     if (timer < 0 || !h->timers || !may_use(h, reg, timer))
         return 0;
-    cycles = cycles_at(h, get(h, h->numbers.pc));
+    cycles = counter_cycles_at(&h->c, get(h, h->numbers.pc));
     if (is_write)
         return (uint32_t)write_timer(h, reg, timer, cycles);
     if (!read_timer(h, reg, timer, cycles, &value))
@@ -414,8 +486,10 @@ static uint32_t on_access(Hooks *h, const CpReg *reg, int is_write, int destinat
         return on_timer(h, reg, is_write, destination);
     if (reg->crn == CRN_IDENTIFICATION && !is_write)
         return on_identification(h, reg, destination);
-    if (is_write && same_register(reg, &mdscr))
+    if (is_write && same_register(reg, &mdscr)) {
         h->steps = steps(reg->val);
+        set_limit(h);
+    }
     if (reg->op0 != 3 || (!is_monitor(reg) && !is_gic(reg)))
         return 0;
     if (is_monitor(reg))
@@ -458,7 +532,7 @@ static void without_mmu(Hooks *h, uint64_t address)
 static void forget_line(Hooks *h, uint64_t address)
 {
     uint64_t line = address & ~(uint64_t)(LINE - 1), physical;
-    uint64_t now = cycles_at(h, get(h, h->numbers.pc));
+    uint64_t now = counter_cycles_at(&h->c, get(h, h->numbers.pc));
     int goes_on = line == h->cleaned + LINE && line & (PAGE - 1) && now - h->cleaned_at <= LOOP;
     h->cleaned = line;
     h->cleaned_at = now;
@@ -478,8 +552,10 @@ static uint32_t on_sys(void *uc, int source, const CpReg *reg, void *user)
     (void)source;
     if (reg->crn == 7 && reg->crm == 5 && reg->op1 == 3 && reg->op2 == 1)
         forget_line(h, reg->val); /* IC IVAU */
-    else if (reg->crn == 7 && (reg->crm == 1 || reg->crm == 5) && !reg->op1 && !reg->op2)
+    else if (reg->crn == 7 && (reg->crm == 1 || reg->crm == 5) && !reg->op1 && !reg->op2) {
         h->stale = 1; /* IC IALLUIS, IC IALLU */
+        set_limit(h);
+    }
     else
         h->cleaned = NEVER;
     return 0;
@@ -493,11 +569,11 @@ static int on_undefined(Hooks *h)
     if (!h->access.valid || h->access.pc != pc || !(get(h, h->numbers.pstate) & PSTATE_EL))
         return 0;
     h->access.valid = 0;
-    h->exact = cycles_at(h, pc);
+    note_moment(h, pc);
     result = ask(h, &h->access.reg, h->access.is_write, h->access.destination);
     if (result > 0) {
         set(h, h->numbers.pc, pc + WORD);
-        refund(h, pc + WORD);
+        counter_refund(&h->c, pc + WORD);
     }
     return result;
 }
@@ -539,6 +615,8 @@ static uint64_t take(Hooks *h, uint64_t kind, int given, const uint64_t *syndrom
     saved.val = pstate;
     h->api.reg_write(h->uc, REG_CP_REG, &saved);
     set(h, n->pc, vector);
+    counter_exception(&h->c, kind ? CLASSES + kind / VECTOR - 1 : syndrome[0] >> 26, back,
+                      h->exception_cost);
     return vector;
 }
 
@@ -572,7 +650,7 @@ static int take_alone(Hooks *h, uint32_t intno)
     }
     log->repeats = repeated ? log->repeats + 1 : 0;
     if (intno == INTR_DATA_ABORT || intno == INTR_BRK)
-        refund(h, pc);
+        counter_refund(&h->c, pc);
     take(h, 0, abort ? 2 : 1, syndrome, pc);
     return 1;
 }
@@ -635,8 +713,140 @@ static PyObject *hooks_refund(PyObject *self, PyObject *argument)
     uint64_t pc = PyLong_AsUnsignedLongLong(argument);
     if (pc == (uint64_t)-1 && PyErr_Occurred())
         return NULL;
-    refund((Hooks *)self, pc);
+    counter_refund(&((Hooks *)self)->c, pc);
     Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(account_doc, "account(charges)\n\n"
+                          "From now on a block costs what these charges.py:Charges say.");
+
+static PyObject *hooks_account(PyObject *self, PyObject *charges)
+{
+    Hooks *h = (Hooks *)self;
+    PyObject *charge_of = PyObject_GetAttrString(charges, "charge_of");
+    if (!charge_of)
+        return NULL;
+    Py_XSETREF(h->charge_of, charge_of);
+    if (!h->c.on && counter_start(&h->c))
+        return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(trap_doc, "trap(key, sixteenths, begins)\n\nLet time pass above EL1.");
+
+static PyObject *hooks_trap(PyObject *self, PyObject *args)
+{
+    unsigned long long key, sixteenths;
+    int begins;
+    if (!PyArg_ParseTuple(args, "KKp", &key, &sixteenths, &begins))
+        return NULL;
+    counter_trap(&((Hooks *)self)->c, key, sixteenths, begins);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(ends_doc, "ends(pc) -> (exceptions taken, blocks left by each arch.py:BlockEnd)\n\n"
+                       "So far, before the instruction at pc.");
+
+static PyObject *hooks_ends(PyObject *self, PyObject *argument)
+{
+    const Counter *c = &((Hooks *)self)->c;
+    uint64_t pc = PyLong_AsUnsignedLongLong(argument), n[EXCEPTION_RETURN + 1] = {0};
+    if (PyErr_Occurred())
+        return NULL;
+    counter_ends(c, pc, n);
+    return Py_BuildValue("KKKKKKKKKK", c->exceptions, n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7],
+                         n[8]);
+}
+
+PyDoc_STRVAR(counter_doc, "counter() -> address\n\nWhere the native half of a device finds it.");
+
+static PyObject *hooks_counter(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    return PyLong_FromVoidPtr(&((Hooks *)self)->c);
+}
+
+PyDoc_STRVAR(follow_doc, "follow()\n\nKeep from now on who has called whom; after account().");
+
+static PyObject *hooks_follow(PyObject *self, PyObject *ignored)
+{
+    Tracks *t = &((Hooks *)self)->c.tracks;
+    (void)ignored;
+    if (!t->on && tracks_start(t))
+        return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(run_vcpu_doc, "run_vcpu(index)\n\nAnother vCPU runs from now on.");
+
+static PyObject *hooks_run_vcpu(PyObject *self, PyObject *argument)
+{
+    Tracks *t = &((Hooks *)self)->c.tracks;
+    unsigned long index = PyLong_AsUnsignedLong(argument);
+    if (PyErr_Occurred())
+        return NULL;
+    if (t->on && tracks_run_vcpu(t, (uint32_t)index))
+        return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(frames_doc, "frames() -> [(kind, key, parent, calls, sixteenths, instructions)]\n\n"
+                         "The tree of frames (tracks.py); a parent stands before its children.");
+
+static PyObject *hooks_frames(PyObject *self, PyObject *ignored)
+{
+    const Tracks *t = &((Hooks *)self)->c.tracks;
+    PyObject *frames = PyList_New(t->frame_count);
+    (void)ignored;
+    for (uint32_t n = 0; frames && n < t->frame_count; n++) {
+        const Frame *f = &t->frames[n];
+        PyObject *frame = Py_BuildValue("IKIKKK", f->kind, f->key, f->parent, f->calls,
+                                        f->sixteenths, f->instructions);
+        if (frame)
+            PyList_SET_ITEM(frames, n, frame);
+        else
+            Py_CLEAR(frames);
+    }
+    return frames;
+}
+
+PyDoc_STRVAR(last_cost_doc, "last_cost() -> sixteenths\n\n"
+                            "What the last instruction of the current block was charged.");
+
+static PyObject *hooks_last_cost(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    return PyLong_FromUnsignedLongLong(counter_last_cost(&((Hooks *)self)->c));
+}
+
+PyDoc_STRVAR(take_back_doc, "take_back_last()\n\n"
+                            "Take back the last instruction of the current block.");
+
+static PyObject *hooks_take_back(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    counter_take_back_last(&((Hooks *)self)->c);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(lines_doc, "lines() -> [(address, charge, runs, refunded, instructions_refunded)]\n\n"
+                        "What every block has cost so far; `charge` is its Charge's address.");
+
+static PyObject *hooks_lines(PyObject *self, PyObject *ignored)
+{
+    Counter *c = &((Hooks *)self)->c;
+    PyObject *lines = PyList_New(0);
+    (void)ignored;
+    for (uint64_t n = 0; lines && n < c->line_room; n++) {
+        Line *l = c->lines[n];
+        PyObject *line = l ? Py_BuildValue("KNKKK", l->address, PyLong_FromVoidPtr((void *)l->charge),
+                                           l->runs, l->refunded, l->instructions_refunded)
+                           : NULL;
+        if (l && (!line || PyList_Append(lines, line)))
+            Py_CLEAR(lines);
+        Py_XDECREF(line);
+    }
+    return lines;
 }
 
 PyDoc_STRVAR(use_timers_doc, "use_timers(address)\n\n"
@@ -649,7 +859,7 @@ static PyObject *hooks_use_timers(PyObject *self, PyObject *argument)
     if (address == (unsigned long long)-1 && PyErr_Occurred())
         return NULL;
     h->timers = (Timers *)(uintptr_t)address;
-    rearm(h, h->cycles);
+    rearm(h, counter_cycles(&h->c));
     Py_RETURN_NONE;
 }
 
@@ -701,7 +911,8 @@ static int add_hooks(Hooks *h)
         api->hook_add(h->uc, &h->handles[1], HOOK_INTR, on_interrupt, h, 1, 0) ||
         api->hook_add(h->uc, &h->handles[2], HOOK_INSN, on_mrs, h, 1, 0, INS_MRS) ||
         api->hook_add(h->uc, &h->handles[3], HOOK_INSN, on_msr, h, 1, 0, INS_MSR) ||
-        api->hook_add(h->uc, &h->handles[4], HOOK_INSN, on_sys, h, 1, 0, INS_SYS)) {
+        api->hook_add(h->uc, &h->handles[4], HOOK_INSN, on_sys, h, 1, 0, INS_SYS) ||
+        api->hook_add(h->uc, &h->handles[5], HOOK_EDGE, on_translated, h, 1, 0)) {
         PyErr_SetString(PyExc_RuntimeError, "Unicorn refused a hook");
         return -1;
     }
@@ -710,7 +921,7 @@ static int add_hooks(Hooks *h)
 
 PyDoc_STRVAR(hooks_doc,
              "Hooks(uc, context, syndrome_offset, fault_offset, functions, registers, numbers, "
-             "cycles_per_tick, conduits, log, has_pan)\n\n"
+             "conduits, log, has_pan)\n\n"
              "The native half of the engine; see emu/hooks.py:PythonHooks.");
 
 static int hooks_init(PyObject *self, PyObject *args, PyObject *keywords)
@@ -725,16 +936,16 @@ static int hooks_init(PyObject *self, PyObject *args, PyObject *keywords)
         PyErr_SetString(PyExc_TypeError, "Hooks takes no keywords");
         return -1;
     }
-    if (!PyArg_ParseTuple(args, "KKII(KKKKKKKKKK)O!(iiiiiiiii)I(OO)Kp", &uc, &context, &syndrome,
+    if (!PyArg_ParseTuple(args, "KKII(KKKKKKKKKKK)O!(iiiiiiiii)(OO)Kp", &uc, &context, &syndrome,
                           &fault, &f[0], &f[1], &f[2], &f[3], &f[4], &f[5], &f[6], &f[7],
-                          &f[8], &f[9], &PyTuple_Type, &registers, &n->pc, &n->pstate, &n->sp, &n->sp_el0,
-                          &n->sp_el1, &n->elr, &n->esr, &n->far, &n->vbar, &h->cycles_per_tick,
+                          &f[8], &f[9], &f[10], &PyTuple_Type, &registers, &n->pc, &n->pstate,
+                          &n->sp, &n->sp_el0, &n->sp_el1, &n->elr, &n->esr, &n->far, &n->vbar,
                           &hvc, &smc, &log, &has_pan))
         return -1;
     Py_XSETREF(h->hvc, Py_NewRef(hvc));
     Py_XSETREF(h->smc, Py_NewRef(smc));
-    if (PyTuple_GET_SIZE(registers) != REPLIES || !h->cycles_per_tick) {
-        PyErr_SetString(PyExc_ValueError, "18 registers and a tick of at least one cycle");
+    if (PyTuple_GET_SIZE(registers) != REPLIES) {
+        PyErr_SetString(PyExc_ValueError, "18 registers");
         return -1;
     }
     for (int i = 0; i < REPLIES; i++) {
@@ -749,11 +960,12 @@ static int hooks_init(PyObject *self, PyObject *args, PyObject *keywords)
     h->fault_address = (const uint64_t *)(uintptr_t)(context + fault);
     h->log = (ExceptionLog *)(uintptr_t)log;
     h->has_pan = (char)has_pan;
-    h->expiry = h->cleaned = NEVER;
+    h->expiry = h->cleaned = h->limit = NEVER;
+    h->c.last_cost = SIXTEENTHS;
     h->api = (Api){(void *)(uintptr_t)f[0], (void *)(uintptr_t)f[1], (void *)(uintptr_t)f[2],
                    (void *)(uintptr_t)f[3], (void *)(uintptr_t)f[4], (void *)(uintptr_t)f[5],
                    (void *)(uintptr_t)f[6], (void *)(uintptr_t)f[7], (void *)(uintptr_t)f[8],
-                   (void *)(uintptr_t)f[9]};
+                   (void *)(uintptr_t)f[9], (void *)(uintptr_t)f[10]};
     return add_hooks(h);
 }
 
@@ -762,6 +974,8 @@ static void hooks_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     if (((Hooks *)self)->weakrefs)
         PyObject_ClearWeakRefs(self);
+    counter_end(&((Hooks *)self)->c);
+    Py_XDECREF(((Hooks *)self)->charge_of);
     Py_XDECREF(((Hooks *)self)->hvc);
     Py_XDECREF(((Hooks *)self)->smc);
     type->tp_free(self);
@@ -769,24 +983,143 @@ static void hooks_dealloc(PyObject *self)
 }
 
 static PyMemberDef hooks_members[] = {
-    {"instructions", T_ULONGLONG, offsetof(Hooks, instructions), 0, "retired instructions"},
-    {"cycles", T_ULONGLONG, offsetof(Hooks, cycles), 0, "cycles since power-on"},
-    {"deadline", T_ULONGLONG, offsetof(Hooks, deadline), 0, "no block starts at or after it"},
+    {"instructions", T_ULONGLONG, offsetof(Hooks, c.instructions), 0, "retired instructions"},
+    {"kept_cost", T_ULONGLONG, offsetof(Hooks, c.last_cost), 0,
+     "last_cost() before the first block of a machine that was loaded"},
+    {"exception_cost", T_ULONGLONG, offsetof(Hooks, exception_cost), 0,
+     "sixteenths that taking an exception costs"},
     {"exact", T_ULONGLONG, offsetof(Hooks, exact), READONLY, "the cycle of a register access"},
-    {"interrupts", T_UINT, offsetof(Hooks, interrupts), 0,
-     "PSTATE.I and .F of interrupts that are pending: no block starts where one is clear"},
+    {"exact_instructions", T_ULONGLONG, offsetof(Hooks, exact_instructions), READONLY,
+     "the instructions retired before it"},
     {"asked", T_BOOL, offsetof(Hooks, asked), READONLY, "a handler stopped the run"},
     {"late", T_BOOL, offsetof(Hooks, late), READONLY, "a deadline or an interrupt stopped it"},
-    {"stale", T_BOOL, offsetof(Hooks, stale), 0, "the guest wants all code translated anew"},
     {"watched", T_BOOL, offsetof(Hooks, watched), 0, "every exception goes to the handler"},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Hooks, weakrefs), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
+};
+
+/* Whether an attribute is set to an unsigned number of 64 bits, and to which. */
+static int number_of(PyObject *value, uint64_t *number)
+{
+    if (!value) {
+        PyErr_SetString(PyExc_TypeError, "a counter cannot be deleted");
+        return -1;
+    }
+    *number = PyLong_AsUnsignedLongLong(value);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *get_cycles(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    return PyLong_FromUnsignedLongLong(counter_cycles(&((Hooks *)self)->c));
+}
+
+static int set_cycles(PyObject *self, PyObject *value, void *ignored)
+{
+    Counter *c = &((Hooks *)self)->c;
+    uint64_t cycles;
+    (void)ignored;
+    if (number_of(value, &cycles))
+        return -1;
+    if (cycles > NEVER / SIXTEENTHS) {
+        PyErr_SetString(PyExc_OverflowError, "cycles have 60 bits");
+        return -1;
+    }
+    c->time = cycles * SIXTEENTHS + c->time % SIXTEENTHS;
+    return 0;
+}
+
+static PyObject *get_fraction(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    return PyLong_FromUnsignedLongLong(((Hooks *)self)->c.time % SIXTEENTHS);
+}
+
+static int set_fraction(PyObject *self, PyObject *value, void *ignored)
+{
+    Counter *c = &((Hooks *)self)->c;
+    uint64_t fraction;
+    (void)ignored;
+    if (number_of(value, &fraction))
+        return -1;
+    c->time = c->time / SIXTEENTHS * SIXTEENTHS + fraction % SIXTEENTHS;
+    return 0;
+}
+
+static PyObject *get_deadline(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    return PyLong_FromUnsignedLongLong(((Hooks *)self)->deadline);
+}
+
+static int set_deadline(PyObject *self, PyObject *value, void *ignored)
+{
+    Hooks *h = (Hooks *)self;
+    (void)ignored;
+    if (number_of(value, &h->deadline))
+        return -1;
+    set_limit(h);
+    return 0;
+}
+
+static PyObject *get_interrupts(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    return PyLong_FromUnsignedLong(((Hooks *)self)->interrupts);
+}
+
+static int set_interrupts(PyObject *self, PyObject *value, void *ignored)
+{
+    Hooks *h = (Hooks *)self;
+    uint64_t interrupts;
+    (void)ignored;
+    if (number_of(value, &interrupts))
+        return -1;
+    h->interrupts = (uint32_t)interrupts;
+    set_limit(h);
+    return 0;
+}
+
+static PyObject *get_stale(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    return PyBool_FromLong(((Hooks *)self)->stale);
+}
+
+static int set_stale(PyObject *self, PyObject *value, void *ignored)
+{
+    Hooks *h = (Hooks *)self;
+    (void)ignored;
+    h->stale = value == Py_True;
+    set_limit(h);
+    return 0;
+}
+
+static PyGetSetDef hooks_getset[] = {
+    {"cycles", get_cycles, set_cycles, "cycles since power-on", NULL},
+    {"fraction", get_fraction, set_fraction, "sixteenths of the next cycle", NULL},
+    {"deadline", get_deadline, set_deadline, "no block starts at or after it", NULL},
+    {"interrupts", get_interrupts, set_interrupts,
+     "PSTATE.I and .F of interrupts that are pending: no block starts where one is clear", NULL},
+    {"stale", get_stale, set_stale, "the guest wants all code translated anew", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMethodDef hooks_methods[] = {
     {"start", hooks_start, METH_VARARGS, start_doc},
     {"stop", hooks_stop, METH_NOARGS, stop_doc},
     {"refund", hooks_refund, METH_O, refund_doc},
+    {"account", hooks_account, METH_O, account_doc},
+    {"trap", hooks_trap, METH_VARARGS, trap_doc},
+    {"ends", hooks_ends, METH_O, ends_doc},
+    {"counter", hooks_counter, METH_NOARGS, counter_doc},
+    {"follow", hooks_follow, METH_NOARGS, follow_doc},
+    {"run_vcpu", hooks_run_vcpu, METH_O, run_vcpu_doc},
+    {"frames", hooks_frames, METH_NOARGS, frames_doc},
+    {"last_cost", hooks_last_cost, METH_NOARGS, last_cost_doc},
+    {"take_back_last", hooks_take_back, METH_NOARGS, take_back_doc},
+    {"lines", hooks_lines, METH_NOARGS, lines_doc},
     {"use_timers", hooks_use_timers, METH_O, use_timers_doc},
     {"identify", hooks_identify, METH_VARARGS, identify_doc},
     {"take", hooks_take, METH_VARARGS, take_doc},
@@ -795,7 +1128,8 @@ static PyMethodDef hooks_methods[] = {
 
 static PyType_Slot hooks_slots[] = {
     {Py_tp_doc, (void *)hooks_doc}, {Py_tp_init, hooks_init},       {Py_tp_dealloc, hooks_dealloc},
-    {Py_tp_members, hooks_members}, {Py_tp_methods, hooks_methods}, {Py_tp_new, PyType_GenericNew},
+    {Py_tp_members, hooks_members}, {Py_tp_getset, hooks_getset},   {Py_tp_methods, hooks_methods},
+    {Py_tp_new, PyType_GenericNew},
     {0, NULL},
 };
 

@@ -1,6 +1,8 @@
 /* A device's fast half, for emu/mmio.py. */
 #include "_native.h"
 
+#include "_counter.h"
+
 /* A device in front of a byte stream, such as a UART: bytes written to one register are gathered
  * and handed on by the line, and a status register that cannot change is answered here. All else
  * is the Python device's, which finds every byte written before. */
@@ -10,11 +12,19 @@ typedef struct {
     PyObject_HEAD
     PyObject *read, *write, *flush;
     uint64_t status_offset, data_offset, status;
+    Counter *counter; /* whose time an access takes; NULL where it takes none */
+    uint64_t key, price; /* as what it is told, and sixteenths of a cycle */
     char at_once; /* whether a byte may raise an interrupt, so that none waits for others */
     char known; /* whether `status` holds until the next flush */
     Py_ssize_t used;
     char bytes[GATHERED];
 } Stream;
+
+static void pay(Stream *s)
+{
+    if (s->counter)
+        counter_trap(s->counter, s->key, s->price, 1);
+}
 
 /* None of the three functions raises: engine.py keeps their errors. */
 static void hand_on(Stream *s)
@@ -36,6 +46,7 @@ static uint64_t stream_read(void *uc, uint64_t offset, unsigned size, void *user
     PyObject *answer;
     uint64_t value = 0;
     (void)uc;
+    pay(s);
     if (s->known && offset == s->status_offset)
         return s->status;
     lock = PyGILState_Ensure();
@@ -56,6 +67,7 @@ static void stream_write(void *uc, uint64_t offset, unsigned size, uint64_t valu
     PyGILState_STATE lock;
     PyObject *done;
     (void)uc;
+    pay(s);
     if (offset == s->data_offset) {
         s->bytes[s->used++] = (char)value;
         if (!s->at_once && s->used < GATHERED && (char)value != '\n')
@@ -94,20 +106,21 @@ static PyObject *stream_places(PyObject *self, PyObject *ignored)
                          (unsigned long long)(uintptr_t)self);
 }
 
-PyDoc_STRVAR(stream_doc, "Stream(read, write, flush, status_offset, data_offset)\n\n"
-                         "A device's fast half; see engine.py:map_device.");
+PyDoc_STRVAR(stream_doc, "Stream(read, write, flush, status_offset, data_offset, counter, key, price)\n\n"
+                         "A device's fast half; see mmio.py. An access costs `price` sixteenths, "
+                         "told as `key`, unless the counter's address is 0.");
 
 static int stream_init(PyObject *self, PyObject *args, PyObject *keywords)
 {
     Stream *s = (Stream *)self;
-    unsigned long long status_offset, data_offset;
+    unsigned long long status_offset, data_offset, counter, key, price;
     (void)keywords;
     if (s->read) {
         PyErr_SetString(PyExc_RuntimeError, "a Stream is made once");
         return -1;
     }
-    if (!PyArg_ParseTuple(args, "OOOKK", &s->read, &s->write, &s->flush, &status_offset,
-                          &data_offset)) {
+    if (!PyArg_ParseTuple(args, "OOOKKKKK", &s->read, &s->write, &s->flush, &status_offset,
+                          &data_offset, &counter, &key, &price)) {
         s->read = s->write = s->flush = NULL;
         return -1;
     }
@@ -116,6 +129,9 @@ static int stream_init(PyObject *self, PyObject *args, PyObject *keywords)
     Py_INCREF(s->flush);
     s->status_offset = status_offset;
     s->data_offset = data_offset;
+    s->counter = (Counter *)(uintptr_t)counter;
+    s->key = key;
+    s->price = price;
     return 0;
 }
 

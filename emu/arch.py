@@ -6,6 +6,7 @@ numbers and pure functions: nothing here knows how an instruction is executed.
 
 from __future__ import annotations
 
+import enum
 from typing import NamedTuple
 
 INSN_SIZE = 4
@@ -232,3 +233,41 @@ def describe_fault_status(iss: int) -> str:
     if code & 0x3C in _FSC_LEVELS and code < 0x10:
         return f"{_FSC_LEVELS[code & 0x3C]} fault, level {code & 3}"
     return _FSC_NAMES.get(code, f"fault status {code:#04x}")
+
+
+class BlockEnd(enum.IntEnum):
+    """How a block is left, told from its last instruction."""
+
+    RUNS_ON = 0
+    JUMP = 1
+    CONDITIONAL = 2
+    CALL = 3
+    CALL_INDIRECT = 4
+    JUMP_INDIRECT = 5
+    RETURN = 6
+    EXCEPTION = 7
+    EXCEPTION_RETURN = 8
+
+
+_BLOCK_ENDS = (
+    (0xFC00_0000, 0x1400_0000, BlockEnd.JUMP),  # B
+    (0xFC00_0000, 0x9400_0000, BlockEnd.CALL),  # BL
+    (0xFF00_0000, 0x5400_0000, BlockEnd.CONDITIONAL),  # B.cond
+    (0x7E00_0000, 0x3400_0000, BlockEnd.CONDITIONAL),  # CBZ, CBNZ
+    (0x7E00_0000, 0x3600_0000, BlockEnd.CONDITIONAL),  # TBZ, TBNZ
+    (0xFFFF_FC1F, 0xD61F_0000, BlockEnd.JUMP_INDIRECT),  # BR
+    (0xFFFF_FC1F, 0xD63F_0000, BlockEnd.CALL_INDIRECT),  # BLR
+    (0xFFFF_FC1F, 0xD65F_0000, BlockEnd.RETURN),  # RET
+    (0xFFFF_FFFF, 0xD69F_03E0, BlockEnd.EXCEPTION_RETURN),  # ERET
+    (0xFF00_0000, 0xD400_0000, BlockEnd.EXCEPTION),  # SVC, HVC, SMC, BRK, HLT
+)
+"""(mask, value) of the words that end a block (DDI 0487, C4.1.94 branches, exception generating
+and system instructions)."""
+
+
+def block_end(word: int) -> BlockEnd:
+    """How a block with this last word is left."""
+    for mask, value, end in _BLOCK_ENDS:
+        if word & mask == value:
+            return end
+    return BlockEnd.RUNS_ON

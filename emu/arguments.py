@@ -10,8 +10,10 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
+from emu.clock import DEFAULT_HZ, MAX_HZ, MIN_HZ
 from emu.moment import CONSOLE, CYCLE, FIRST_CALL, Moment
 from emu.smccc import MASK32, MASK64
+from emu.timing import Timing
 
 T = TypeVar("T")
 
@@ -43,6 +45,21 @@ def size(text: str) -> int:
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 64M or 1G")
     return int(match[1]) * _UNITS[match[2].upper()]
+
+
+_HERTZ = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+
+
+def frequency(text: str) -> int:
+    """A frequency in hertz: 1.5G, 650M, 1800MHz."""
+    match = re.fullmatch(r"(\d+)(?:\.(\d+))?\s*([KMG]?)(Hz)?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a frequency such as 1.5G or 650M")
+    part = match[2] or ""
+    hertz: int = int(match[1] + part) * _HERTZ[match[3].upper()] // 10 ** len(part)
+    if not MIN_HZ <= hertz <= MAX_HZ:
+        raise argparse.ArgumentTypeError(f"{text}: a core has 1 MHz to 10 GHz")
+    return hertz
 
 
 def positive(text: str) -> int:
@@ -223,3 +240,29 @@ def add_boot(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--append", default="", metavar="TEXT", help="kernel command line")
     group.add_argument("--initrd", metavar="FILE", help="initial RAM disk")
     group.add_argument("--dtb", metavar="FILE", help="a device tree instead of the generated one")
+
+
+def add_time(group: argparse._ArgumentGroup) -> None:
+    """How time passes, and where it goes."""
+    group.add_argument(
+        "--timing", choices=list(Timing), help="how closely a --core's cycles are counted: flat is "
+        "an instruction a cycle, block the core's model (the closest there is of the core)",
+    )
+    group.add_argument(
+        "--freq", type=frequency, default=DEFAULT_HZ, metavar="HZ",
+        help="cycles in a second, such as 1.5G (1G)",
+    )
+    group.add_argument(
+        "--trap-costs", metavar="NAME",
+        help="what a trap costs: kvm-nvhe, kvm-vhe, xen, tfa-n1, zero … (`hvcemu explain --costs` "
+        "lists them; the profile's own, or zero where an instruction is a cycle)",
+    )
+    group.add_argument(
+        "--stats", action="store_true",
+        help="say at the end where the cycles went: vCPUs, functions, exceptions, calls, blocks",
+    )
+    group.add_argument(
+        "--profile-out", metavar="FILE",
+        help="keep who called whom at what cost: FILE.folded (flame graphs), FILE.json "
+        "(speedscope) or any other name (callgrind)",
+    )

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 from emu import pmu
-from emu.arch import PSTATE_F, PSTATE_I, SysReg, current_el
+from emu.accounts import Accounts, Event
+from emu.arch import PSTATE_F, PSTATE_I, BlockEnd, SysReg, current_el
 from emu.bus import (
     FLASH,
     GIC_CPU_INTERFACE,
@@ -30,10 +31,11 @@ from emu.bus import (
     Place,
 )
 from emu.console import Console
+from emu.cpu import CORES
 from emu.devices.pl011 import Pl011
 from emu.engine import Engine
 from emu.hooks import is_gic, is_monitor
-from emu.identification import REGISTERS, coherent
+from emu.identification import MIDR_EL1, REGISTERS, coherent
 from emu.machine import Machine, Vcpu
 from emu.service import MpState
 from emu.timers import NEVER, PHYSICAL, PPI, VIRTUAL
@@ -51,14 +53,22 @@ class Board:
     """The devices of one machine. `devices` are those there are so far."""
 
     def __init__(
-        self, engine: Engine, machine: Machine, console: Console, gic_version: int = 3
+        self,
+        engine: Engine,
+        machine: Machine,
+        console: Console,
+        gic_version: int = 3,
+        accounts: Accounts | None = None,
     ) -> None:
         self._engine, self._machine = engine, machine
         self.console = console
         self.gic_version = gic_version
         self.devices: dict[str, Any] = {}
+        self._accounts = accounts
         self._counted = 0, 0
         """Cycles and instructions up to which the running vCPU's monitor has counted."""
+        self._ends: tuple[int, ...] = ()
+        """Exceptions and ends of blocks likewise, while it counts any."""
         self.current = 0
         """Index of the vCPU that has the engine."""
         self.gic: Any = None
@@ -70,9 +80,15 @@ class Board:
 
     def identify(self) -> None:
         """Let the guest read identification registers that agree with this machine."""
-        own = {reg: self._engine.cpu.get_system(reg) for reg in REGISTERS}
-        for reg, value in coherent(own, gic_registers=self.gic_version == 3):
-            self._engine.hooks.identify(reg.crm, reg.op2, value)
+        engine = self._engine
+        own = {reg: engine.cpu.get_system(reg) for reg in REGISTERS}
+        midr = CORES[engine.core].midr
+        for reg, value in coherent(
+            own, gic_registers=self.gic_version == 3, armv8_2=bool(midr)
+        ):
+            engine.hooks.identify(reg.crm, reg.op2, value)
+        if midr:
+            engine.hooks.identify(MIDR_EL1.crm, MIDR_EL1.op2, midr)
 
     # -- devices ------------------------------------------------------------------------------
 
@@ -106,8 +122,16 @@ class Board:
             self.leave(vcpu)
         self._engine.hooks.interrupts = self.pending(self.running)
 
-    def _map(self, place: Place, device: Any) -> None:
-        self._engine.map_device(place.base, place.size, device)
+    def charge(self, event: Event) -> None:
+        """Something happens that costs time above EL1."""
+        if self._accounts:
+            self._accounts.event(event)
+
+    def _map(self, place: Place, device: Any, event: Event | None = Event.MMIO) -> None:
+        """Map a device; an access is such an event, or none where the hardware answers."""
+        accounts = self._accounts
+        price = accounts.price(event) if event and accounts and accounts.costs.virtual else None
+        self._engine.map_device(place.base, place.size, device, price)
 
     def _line(self, intid: int) -> Line:
         """An interrupt line; the controller is made with the first that goes high."""
@@ -168,17 +192,17 @@ class Board:
         from emu.devices.gicv3 import GicV3
 
         self.gic = self.devices["gic"] = gic = GicV3(self._machine.mpidrs(), self._listener())
-        self._map(GIC_DISTRIBUTOR, gic.distributor)
+        self._map(GIC_DISTRIBUTOR, gic.distributor, Event.GIC)
         frames = GIC_REDISTRIBUTOR._replace(size=0x2_0000 * len(self._machine.vcpus))
-        self._map(frames, gic.redistributors)
+        self._map(frames, gic.redistributors, Event.GIC)
 
     def _make_gicv2(self) -> None:
-        from emu.devices.gicv2 import GicV2
+        from emu.devices.gicv2 import GICD_SGIR, GicV2
 
         self.gic = self.devices["gic"] = gic = GicV2(len(self._machine.vcpus), self._listener())
         gic.current = self.current
-        self._map(GIC_DISTRIBUTOR, gic.distributor)
-        self._map(GIC_CPU_INTERFACE, _Synchronised(self, gic.cpu_interface))
+        self._map(GIC_DISTRIBUTOR, _Sending(self, gic.distributor, GICD_SGIR), Event.GIC)
+        self._map(GIC_CPU_INTERFACE, _Synchronised(self, gic.cpu_interface), None)
 
     def press_power_key(self) -> None:
         """Ask the guest to switch off, as the key of a machine does."""
@@ -207,22 +231,32 @@ class Board:
         monitor, engine = self.running.pmu, self._engine
         if not current_el(engine.get("PSTATE")) and not monitor.may(reg):
             return None
-        self._count_events(engine.hooks.exact)
+        self._count_events(inside=True)
         if not is_write:
             return monitor.read(reg)
         if not monitor.write(reg, value):
             return None
+        if monitor.needs_ends and not self._ends:
+            self._ends = engine.hooks.ends(engine.get("PC"))
         self._drive_monitor(self.running)
         engine.hooks.deadline = min(engine.hooks.deadline, self.next_overflow())
         return 0
 
-    def _count_events(self, cycles: int) -> None:
-        """Bring the running vCPU's counters up to this cycle."""
-        # Inside a block the engine has counted all of it: as many instructions as cycles.
-        ahead = self._engine.cycles - cycles
-        now = cycles, self._engine.instructions - ahead
+    def _count_events(self, *, inside: bool = False) -> None:
+        """Bring the running vCPU's counters up to now; `inside` a block, to the access there."""
+        hooks, monitor = self._engine.hooks, self.running.pmu
+        now = hooks.cycles, hooks.instructions
+        if inside:
+            now = hooks.exact, hooks.exact_instructions
         before, self._counted = self._counted, now
-        self.running.pmu.count(now[0] - before[0], now[1] - before[1])
+        others = {}
+        if monitor.needs_ends:
+            ends = hooks.ends(self._engine.get("PC") if inside else NEVER)
+            others = branch_events(*(n - m for n, m in zip(ends, self._ends or ends, strict=True)))
+            self._ends = ends
+        else:
+            self._ends = ()
+        monitor.count(now[0] - before[0], now[1] - before[1], others)
 
     def _drive_monitor(self, vcpu: Vcpu) -> None:
         level = vcpu.pmu.level()
@@ -234,12 +268,12 @@ class Board:
 
     def next_overflow(self) -> int:
         """The cycle at which the running vCPU's monitor interrupts at the earliest; NEVER."""
-        left = self.running.pmu.next_overflow()
+        left = self.running.pmu.next_overflow(self._engine.width)
         return NEVER if left is None else self._counted[0] + left
 
     def jump(self, cycles: int) -> None:
         """Let time pass in which nobody runs, and nothing counts."""
-        self._count_events(self._engine.cycles)
+        self._count_events()
         self._machine.clock.jump(cycles)
         self._counted = self._engine.cycles, self._engine.instructions
 
@@ -281,6 +315,7 @@ class Board:
         if self.gic is None:
             return
         for vcpu in self._sleepers():
+            self.charge(Event.WAKE)
             vcpu.waiting = False
             if vcpu.state is MpState.SUSPENDED:
                 vcpu.state = MpState.RUNNABLE
@@ -305,7 +340,7 @@ class Board:
     def leave(self, vcpu: Vcpu) -> None:
         """A vCPU stops running: keep when its timer goes off."""
         if vcpu.index == self.current:
-            self._count_events(self._engine.cycles)
+            self._count_events()
         vcpu.alarm = vcpu.timers.expiry(self._machine.clock.cycles)
 
     def advance(self) -> None:
@@ -322,7 +357,7 @@ class Board:
             if device.next_event() <= now:
                 device.advance()
         if self.next_overflow() <= now:
-            self._count_events(now)
+            self._count_events()
             self._drive_monitor(running)
 
     def next_event(self) -> int:
@@ -339,9 +374,27 @@ class Board:
         """A vCPU has got the engine."""
         self.current = vcpu.index
         self._counted = self._engine.cycles, self._engine.instructions
+        self._ends = ()
+        vcpu.pmu.events = pmu.ACCOUNTED if self._engine.charges else pmu.ALWAYS
         self._engine.use_timers(vcpu.timers)
+        self._engine.hooks.run_vcpu(vcpu.index)
         if self.gic is not None and self.gic_version == 2:
             self.gic.current = vcpu.index
+
+
+class _Sending:
+    """The distributor of a GICv2: a write to GICD_SGIR, `place`, sends an interrupt to a vCPU."""
+
+    def __init__(self, board: Board, device: Any, place: int) -> None:
+        self._board, self._device, self._place = weakref.ref(board), device, place
+
+    def read(self, offset: int, width: int) -> int:
+        return int(self._device.read(offset, width))
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        if offset == self._place and (board := self._board()):
+            board.charge(Event.IPI)
+        self._device.write(offset, width, value)
 
 
 class _Synchronised:
@@ -361,6 +414,18 @@ class _Synchronised:
     def _sync(self) -> None:
         if board := self._board():
             board.sync(board.running)
+
+
+def branch_events(exceptions: int, *ends: int) -> dict[int, int]:
+    """Events of the monitor from exceptions taken and how blocks were left (DDI 0487, D8.11)."""
+    immediate = sum(ends[end] for end in (BlockEnd.JUMP, BlockEnd.CONDITIONAL, BlockEnd.CALL))
+    returns = ends[BlockEnd.RETURN]
+    branches = immediate + returns + ends[BlockEnd.CALL_INDIRECT] + ends[BlockEnd.JUMP_INDIRECT]
+    return {
+        pmu.EXC_TAKEN: exceptions, pmu.EXC_RETURN: ends[BlockEnd.EXCEPTION_RETURN],
+        pmu.PC_WRITE_RETIRED: branches, pmu.BR_IMMED_RETIRED: immediate,
+        pmu.BR_RETURN_RETIRED: returns, pmu.BR_RETIRED: branches,
+    }  # fmt: skip
 
 
 def _among(address: int, places: tuple[Place, ...]) -> bool:

@@ -103,7 +103,9 @@ class Checkpoint:
             for vcpu in vm.machine.vcpus
         ]
         self._vcpus = [_fields(vcpu) for vcpu in vm.machine.vcpus]
-        self._counts = engine.cycles, engine.instructions, engine.exceptions.state
+        hooks = engine.hooks
+        self._counts = hooks.cycles, hooks.fraction, hooks.instructions
+        self._exceptions = engine.exceptions.state
         self._vm_fields = {name: getattr(vm, name) for name in _VM_FIELDS}
         self._exit = copy.copy(vm.pending)
         self._machine = vm.machine.entropy.state, vm.machine.changed
@@ -139,7 +141,9 @@ class Checkpoint:
             if context is not None:
                 engine.set_context_bytes(context, vcpu.context)
         engine.set_context_bytes(self._registers)
-        engine.hooks.cycles, engine.hooks.instructions, engine.exceptions.state = self._counts
+        hooks = engine.hooks
+        hooks.cycles, hooks.fraction, hooks.instructions = self._counts
+        engine.exceptions.state = self._exceptions
         for name, value in self._vm_fields.items():
             setattr(vm, name, value)
         vm._exit = copy.copy(self._exit)

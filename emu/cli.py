@@ -17,6 +17,7 @@ from emu import commands
 from emu.arguments import (
     add_boot,
     add_policy,
+    add_time,
     forward,
     function_id,
     moment,
@@ -45,6 +46,8 @@ def entry() -> NoReturn:
     """
     gc.disable()
     status = main()
+    if timing := sys.modules.get("emu.timing"):  # nothing registered for the end is called
+        timing.keep_charges()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -197,7 +200,9 @@ def _add_machine(parser: argparse.ArgumentParser) -> Any:
         "--mem", type=size, metavar="SIZE", help="RAM (64M; 512M for a Linux Image or firmware)"
     )
     group.add_argument(
-        "--core", choices=CORES, default=DEFAULT_CORE, help=f"which CPU it is ({DEFAULT_CORE})"
+        "--core", choices=CORES, default=DEFAULT_CORE, metavar="NAME",
+        help=f"which CPU it is and whose cycles it takes, of {', '.join(CORES)} ({DEFAULT_CORE}: "
+        "an instruction is a cycle)",
     )
     add_boot(group)
     group.add_argument(
@@ -218,6 +223,7 @@ def _add_run(subparsers: Any) -> None:
         "hvcemu run --restore boot.snap           goes on there, as if it had not stopped",
         "hvcemu run Image --save-at first-hypercall --save boot.snap",
         "hvcemu run --from boot.snap --profile kvm-6.1    goes on below another hypervisor",
+        "hvcemu run hvc_loop --core cortex-a57 --trap-costs kvm-nvhe --stats   where time goes",
         "",
         "exit status: the guest's semihosting code; 0 power-off; 2 your mistake; 120 reset;",
         "  121 fault; 122 dead idle; 123 suspend; 124 time or cycle limit; 130 Ctrl-C",
@@ -246,6 +252,7 @@ def _add_run(subparsers: Any) -> None:
     )
     group.add_argument("--entry", type=number, metavar="ADDRESS", help="where it starts (--load)")
     _add_policy(parser)
+    add_time(parser.add_argument_group("time"))
     group = parser.add_argument_group("watching and stopping")
     group.add_argument(
         "--type", type=typed, action="append", default=[], metavar="WHEN=>WHAT", dest="dialogue",
@@ -340,10 +347,19 @@ def _add_call(subparsers: Any) -> None:
 def _add_explain(subparsers: Any) -> None:
     parser = _command(
         subparsers, "explain", commands.explain,
-        "take a function identifier apart and ask every profile",
+        "take a function identifier apart and ask every profile, or tell what traps cost and why",
         "hvcemu explain 0xC4000053", "hvcemu explain 0x8600FF01 --json",
+        "hvcemu explain --costs                what traps cost below whom",
+        "hvcemu explain --costs kvm-vhe        each figure with its source",
+        "hvcemu explain --costs cortex-a53     a core's system instructions likewise",
     )
-    parser.add_argument("id", type=function_id, metavar="ID", help="any 32-bit identifier")
+    parser.add_argument(
+        "id", nargs="?", type=function_id, metavar="ID", help="any 32-bit identifier"
+    )
+    parser.add_argument(
+        "--costs", nargs="?", const="", metavar="NAME",
+        help="what traps cost: all profiles of costs, one of them, or one core's instructions",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

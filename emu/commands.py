@@ -32,7 +32,8 @@ POLICY_OPTIONS = {
 START_OPTIONS = POLICY_OPTIONS | {
     "image": "IMAGE", "cpus": "--cpus", "mem": "--mem", "load": "--load", "entry": "--entry",
     "append": "--append", "initrd": "--initrd", "dtb": "--dtb", "conduit": "--conduit",
-    "core": "--core", "seed": "--seed", "gic": "--gic", "kaslr": "--kaslr",
+    "core": "--core", "timing": "--timing", "freq": "--freq", "trap_costs": "--trap-costs",
+    "seed": "--seed", "gic": "--gic", "kaslr": "--kaslr",
     "system_suspend": "--system-suspend",
 }  # fmt: skip
 """What a machine is made of, and a saved one has."""
@@ -54,6 +55,8 @@ def run(options: Any) -> int:
     vm = _saved_vm(options, console, say) if options.restore else _new_vm(options, console)
     close = _attach_traces(vm, options, say)
     check = _attach_check(vm) if options.check else None
+    if options.stats or options.profile_out:
+        vm.follow()
     limits = Limits(options.timeout, options.max_cycles)
     saving = Saving(options.save, options.save_at) if options.save else None
     # A file may name a function; only the command line may have it run.
@@ -66,7 +69,21 @@ def run(options: Any) -> int:
         status_code = runner.run()
     finally:
         close()
+        _tell_spending(vm, options, say)
     return check(runner.ending, status_code, say) if check else status_code
+
+
+def _tell_spending(vm: Vm, options: Any, say: Callable[[str], None]) -> None:
+    """What --stats and --profile-out ask for."""
+    if options.stats:
+        from emu.spending_report import report
+
+        for line in report(vm):
+            say(line)
+    if options.profile_out:
+        from emu.profile_files import write_profile
+
+        write_profile(vm, options.profile_out, f"hvcemu run {options.image or options.restore}")
 
 
 def _attach_check(vm: Vm) -> Callable[[Ending, int, Callable[[str], None]], int]:
@@ -134,6 +151,9 @@ def _new_vm(options: Any, console: Console) -> Vm:
         cpus=options.cpus,
         memory=options.mem,
         core=options.core,
+        timing=options.timing,
+        freq=options.freq,
+        trap_costs=options.trap_costs,
         gic=options.gic,
         seed=options.seed,
         append=options.append,
@@ -250,6 +270,10 @@ def call(options: Any) -> int:
 
 def explain(options: Any) -> int:
     """`hvcemu explain`."""
+    if options.costs is not None:
+        return _explain_costs(options)
+    if options.id is None:
+        raise EmuError("give an identifier such as 0xC4000053, or --costs")
     from emu.describe import subject
     from emu.explain import fields, verdicts
 
@@ -279,6 +303,27 @@ def explain(options: Any) -> int:
     print("\nwith all arguments zero:")
     shown = [(r.profile, r.hvc, r.smc, r.why) for r in rows]
     print_table(("profile", "by HVC", "by SMC", "because"), shown)
+    return 0
+
+
+def _explain_costs(options: Any) -> int:
+    """`hvcemu explain --costs`."""
+    from emu import costs_report
+
+    name = options.costs
+    if options.id is not None:
+        raise EmuError("explain either an identifier or --costs")
+    if options.json:
+        print_json(costs_report.as_json() if not name else {
+            event: cost._asdict() for event, cost in costs_report.figures(name).items()
+        })  # fmt: skip
+    elif name:
+        rows = costs_report.rows(name)
+        print(costs_report.about(name))
+        print_table(costs_report.TITLES, rows)
+    else:
+        print_table(costs_report.SUMMARY, costs_report.summary())
+        print("\ncycles there and back; `hvcemu explain --costs NAME` gives each source")
     return 0
 
 

@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from emu import arch
 from emu.errors import EngineError
@@ -38,11 +38,40 @@ CTL_CPU_MODEL = CTL_WRITE | 1 << 26 | 7
 CTL_TCG_BUFFER_SIZE = CTL_WRITE | 1 << 26 | 13
 TCG_BUFFER = 16 << 20
 """Bytes for translated code: 1 GiB by default, far more than any guest here fills."""
-CORES = {"cortex-a53": 1, "cortex-a57": 0, "cortex-a72": 2, "max": 3}
-"""UC_CPU_ARM64_*: whose identification registers a guest reads."""
-DEFAULT_CORE = "cortex-a72"
-CORES_WITH_PAN = ("max",)
-"""PSTATE.PAN came with Armv8.1."""
+
+class Core(NamedTuple):
+    """A core by name: which of Unicorn's executes, what the device tree calls it, and its MIDR_EL1
+    where that is not the one that executes."""
+
+    model: int
+    compatible: str
+    midr: int = 0
+
+
+_A57, _A53, _A72, _MAX = range(4)
+"""UC_CPU_ARM64_*."""
+DEFAULT_CORE = "flat"
+CORES = {
+    DEFAULT_CORE: Core(_A72, "arm,cortex-a72"),
+    "cortex-a53": Core(_A53, "arm,cortex-a53"),
+    "cortex-a55": Core(_MAX, "arm,cortex-a55", 0x412F_D050),
+    "cortex-a57": Core(_A57, "arm,cortex-a57"),
+    "cortex-a72": Core(_A72, "arm,cortex-a72"),
+    "cortex-a76": Core(_MAX, "arm,cortex-a76", 0x414F_D0B1),
+    "neoverse-n1": Core(_MAX, "arm,neoverse-n1", 0x414F_D0C1),
+    "neoverse-n2": Core(_MAX, "arm,neoverse-n2", 0x410F_D493),
+    "neoverse-v1": Core(_MAX, "arm,neoverse-v1", 0x411F_D402),
+    "max": Core(_MAX, "arm,armv8"),
+}
+"""Those with a MIDR_EL1 here, as QEMU's cores of these names have it (qemu v10.0
+target/arm/tcg/cpu64.c), are of Armv8.2 and later: Unicorn has none but `max`, so they run as that.
+"""
+
+
+def has_pan(core: str) -> bool:
+    """PSTATE.PAN came with Armv8.1."""
+    return CORES[core].model == _MAX
+
 
 X_REGISTERS = (*range(199, 228), 1, 2)
 """UC_ARM64_REG_X0 to X30."""
@@ -235,9 +264,9 @@ class Cpu:
         )
         self._place = ctypes.byref(self._word)
         buffer = ctypes.c_uint32(TCG_BUFFER)
-        if core != DEFAULT_CORE:  # Unicorn's own default
+        if CORES[core].model != _A72:  # Unicorn's own default
             self.require(
-                self.lib.uc_ctl(self.handle, CTL_CPU_MODEL, ctypes.c_int(CORES[core]))
+                self.lib.uc_ctl(self.handle, CTL_CPU_MODEL, ctypes.c_int(CORES[core].model))
             )
         self.require(self.lib.uc_ctl(self.handle, CTL_TCG_BUFFER_SIZE, buffer))
         self.set("PSTATE", arch.PSTATE_EL1H_MASKED)
@@ -387,6 +416,12 @@ class Cpu:
         """Memory as the guest's translation shows it, None where it is not mapped."""
         buffer = ctypes.create_string_buffer(size)
         error = self.lib.uc_vmem_read(self.handle, address, PROT_READ, buffer, size)
+        return None if error else buffer.raw
+
+    def read_code(self, address: int, size: int) -> bytes | None:
+        """What is executed at a virtual address, None where nothing can be."""
+        buffer = ctypes.create_string_buffer(size)
+        error = self.lib.uc_vmem_read(self.handle, address, PROT_EXEC, buffer, size)
         return None if error else buffer.raw
 
     def write_virtual(self, address: int, data: bytes) -> bool:

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple, Protocol
 from emu import arch
 from emu.arch import SysReg
 from emu.calibrate import calibrate
-from emu.clock import COUNTER_HZ, CYCLES_PER_TICK
+from emu.charges import Charges
+from emu.clock import COUNTER_HZ
 from emu.cpu import (
     CODE_CALLBACK,
-    CORES_WITH_PAN,
     DEFAULT_CORE,
     HOOK_CODE,
     HOOK_MEM_READ,
@@ -38,6 +38,7 @@ from emu.cpu import (
     Context,
     Cpu,
     function_address,
+    has_pan,
     register_number,
 )
 from emu.errors import EngineError
@@ -71,6 +72,11 @@ MONITOR = {"exclusive_address": NEVER, "exclusive_low": 0, "exclusive_high": 0}
 """What a load-exclusive left: its address and the pair it loaded, as Unicorn keeps them side by
 side (qemu v5.0 target/arm/cpu.h: exclusive_addr, _val, _high); beside each, the value when clear.
 """
+
+
+WIDEST = 8
+"""Instructions a cycle, of the widest core there is a model of: Neoverse V1 decodes eight
+(its software optimization guide, §2.1)."""
 
 
 class Stop(enum.Enum):
@@ -151,6 +157,7 @@ def native_wanted() -> bool:
 _NATIVE_FUNCTIONS = (
     "uc_emu_start", "uc_emu_stop", "uc_reg_read", "uc_reg_write", "uc_reg_read_batch",
     "uc_reg_write_batch", "uc_context_save", "uc_hook_add", "uc_vmem_translate", "uc_ctl",
+    "uc_vmem_read",
 )  # fmt: skip
 """What `_native.c` calls, in the order of its `Api`."""
 
@@ -161,7 +168,7 @@ def _native_hooks(
     hooks = _native.Hooks(
         cpu.handle.value, context.address, *offsets,
         tuple(map(function_address, _NATIVE_FUNCTIONS)), X_REGISTERS[:REPLIES],
-        tuple(map(register_number, NAMED)), CYCLES_PER_TICK, (Conduit.HVC, Conduit.SMC),
+        tuple(map(register_number, NAMED)), (Conduit.HVC, Conduit.SMC),
         ctypes.addressof(log), has_pan,
     )  # fmt: skip
     hooks.deadline = NEVER
@@ -216,14 +223,18 @@ class Engine:
         self.exceptions = ExceptionLog()
         offsets = self.layout.syndrome, self.layout.fault_address
         self.hooks = build(
-            self.cpu, self._scratch, offsets, self.exceptions, has_pan=core in CORES_WITH_PAN
+            self.cpu, self._scratch, offsets, self.exceptions, has_pan=has_pan(core)
         )
         self.use_timers(Timers())
         self.fault = ""
+        self.charges: Charges | None = None
+        self.width = 1
+        """Instructions that may be retired in one cycle."""
         self._left = False
         self._failures: list[BaseException] = []
         self._keep = _keeper(self._failures, self.hooks)
-        self._devices = Devices(self.cpu, self._keep, _native.Stream if use_native else None)
+        stream = _native.Stream if use_native else None
+        self._devices = Devices(self.cpu, self._keep, stream, self.hooks)
         self.map_device, self.hand_on = self._devices.map, self._devices.hand_on
         self._translated = self._stale = False
         self._watches: list[int] = []
@@ -247,6 +258,14 @@ class Engine:
     @property
     def instructions(self) -> int:
         return int(self.hooks.instructions)
+
+    def account(self, charges: Charges) -> None:
+        """From now on a block costs what a core model says; without it an instruction is a cycle.
+
+        Before the first run: what is translated already is not looked at again.
+        """
+        self.charges, self.width = charges, WIDEST
+        self.hooks.account(charges)
 
     @property
     def running(self) -> bool:
@@ -492,9 +511,7 @@ class Engine:
         self.set("PC", self._uncount_call())
 
     def _uncount_call(self) -> int:
-        # The call was the last of its block, which a machine just loaded knows nothing of.
-        self.hooks.cycles -= 1
-        self.hooks.instructions -= 1
+        self.hooks.take_back_last()
         return int(self.get("PC")) - arch.INSN_SIZE
 
     def inject_abort(self, far: int, traps: Traps) -> None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from emu import arch, timers
 from emu.arch import SysReg
+from emu.counter import Counter
 from emu.cpu import (
     BLOCK_CALLBACK,
     HOOK_BLOCK,
@@ -38,6 +39,7 @@ from emu.el1 import take_exception
 from emu.smccc import Conduit
 from emu.taken import ExceptionLog
 from emu.timers import NEVER, Timers
+from emu.tracks import IRQ
 
 INTR_UNDEFINED, INTR_SVC, INTR_PREFETCH_ABORT, INTR_DATA_ABORT = 1, 2, 3, 4
 INTR_BRK, INTR_HVC, INTR_SMC = 7, 11, 13
@@ -67,6 +69,13 @@ def check_reply(reply: object) -> None:
             raise OverflowError(f"a register holds 64 bits, not {value:#x}")
 
 
+def exception_key(kind: int, syndrome: tuple[int, ...]) -> int:
+    """What an exception is told as (tracks.py): its class, or which of those that have none."""
+    if kind == arch.VECTOR_SYNC:
+        return arch.exception_class(syndrome[0])
+    return IRQ + kind // arch.VECTOR_IRQ - 1
+
+
 class RegisterAccess(NamedTuple):
     """An MRS or MSR that Unicorn may not know: Unicorn's number of the register it names in Xt."""
 
@@ -93,7 +102,7 @@ def is_gic(reg: SysReg) -> bool:
     )
 
 
-class PythonHooks:
+class PythonHooks(Counter):
     """The hooks without a compiler.
 
     `interrupts` has PSTATE.I and PSTATE.F of interrupts that are pending: no block starts where
@@ -110,7 +119,8 @@ class PythonHooks:
         *,
         has_pan: bool,
     ) -> None:
-        self.instructions = self.cycles = self.exact = 0
+        super().__init__(cpu.read_code)
+        self.exact = self.exact_instructions = 0
         self.deadline = self._expiry = NEVER
         self.interrupts = 0
         self.asked = self.late = self.stale = self.watched = False
@@ -122,7 +132,6 @@ class PythonHooks:
         self._timers: Timers | None = None
         self._identification: dict[tuple[int, int], int] = {}
         self._access: RegisterAccess | None = None
-        self._block_start = self._block_size = 0
         self._failure: BaseException | None = None
         # The callbacks find the hooks through this cell, filled only while start() runs, so
         # that no reference cycle keeps a finished engine and its memory alive.
@@ -217,24 +226,13 @@ class PythonHooks:
 
     def take(self, kind: int, syndrome: tuple[int, ...], return_address: int) -> int:
         """Enter EL1: `syndrome` is (), (ESR,) or (ESR, FAR); returns the vector's address."""
-        return take_exception(
+        vector = take_exception(
             self._cpu, kind, syndrome, return_address, has_pan=self._has_pan
         )
+        self._exception(exception_key(kind, syndrome), return_address)
+        return vector
 
     # -- time -------------------------------------------------------------------------------
-
-    def refund(self, pc: int) -> None:
-        """Take back the part of the current block that starts at pc."""
-        unexecuted = self.cycles - self._cycles_at(pc)
-        self.cycles -= unexecuted
-        self.instructions -= unexecuted
-        self._block_size -= unexecuted * arch.INSN_SIZE
-
-    def _cycles_at(self, pc: int) -> int:
-        inside = pc - self._block_start
-        if not 0 <= inside <= self._block_size:
-            return self.cycles
-        return self.cycles - (self._block_size - inside) // arch.INSN_SIZE
 
     def _on_block(self, address: int, size: int) -> None:
         if (
@@ -246,9 +244,7 @@ class PythonHooks:
             self._cpu.stop()
             return
         self._looked = False
-        self._block_start, self._block_size = address, size
-        self.instructions += size // arch.INSN_SIZE
-        self.cycles += size // arch.INSN_SIZE
+        self.begin(address, size)
 
     def _look_at_steps(self) -> None:
         """Have Unicorn see that MDSCR_EL1 asks for software step at EL1.
@@ -293,7 +289,7 @@ class PythonHooks:
     def _on_timer(self, reg: SysReg, is_write: bool, number: int, value: int) -> bool:
         if reg.op0 != 3 or reg.op1 != 3 or self._timers is None or not self._may_use(reg):
             return False
-        cycles = self._cycles_at(self._cpu.get("PC"))
+        cycles = self.cycles_at(self._cpu.get("PC"))
         if is_write:
             done = self._timers.write(reg, value, cycles)
             self._rearm(cycles)
@@ -324,7 +320,8 @@ class PythonHooks:
         return True
 
     def _ask(self, access: RegisterAccess, system_register: SystemRegister) -> bool:
-        self.exact = self._cycles_at(access.pc)
+        self.exact = self.cycles_at(access.pc)
+        self.exact_instructions = self.instructions_at(access.pc)
         answer = system_register(
             access.reg, access.is_write, access.value if access.is_write else 0
         )
@@ -364,7 +361,7 @@ class PythonHooks:
         another. Unicorn looks the page up as for a fetch: where that is not allowed, for a
         moment without the MMU. A loop over the lines of one page is one.
         """
-        now = self._cycles_at(self._cpu.get("PC"))
+        now = self.cycles_at(self._cpu.get("PC"))
         goes_on = line == self._cleaned + LINE and line % PAGE and now - self._cleaned_at <= LOOP
         self._cleaned, self._cleaned_at = line, now
         if goes_on:

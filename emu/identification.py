@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 from emu.arch import SysReg
 
+MIDR_EL1 = SysReg(3, 0, 0, 0, 0)
 ID_AA64PFR0_EL1 = SysReg(3, 0, 0, 4, 0)
 ID_AA64ZFR0_EL1 = SysReg(3, 0, 0, 4, 4)
 ID_AA64DFR0_EL1 = SysReg(3, 0, 0, 5, 0)
@@ -33,15 +34,25 @@ _FIELDS: dict[SysReg, dict[int, int]] = {
 GIC_SHIFT, PMUVER_SHIFT = 24, 8
 PMUV3 = 1
 """ID_AA64DFR0_EL1.PMUVer of Armv8.0 (DDI 0487)."""
+_ARMV8_2: dict[SysReg, dict[int, int]] = {
+    # The most a field may say: SHA2, SHA3, SM3, SM4, FHM, TS, TLB; DPB, JSCVT, FCMA, LRCPC and
+    # all behind it; the nested and later parts of memory management are EL2's.
+    ID_AA64ISAR0_EL1: {12: 1, 32: 0, 36: 0, 40: 0, 48: 0, 52: 0, 56: 0},
+    ID_AA64ISAR1_EL1: {0: 1, 12: 0, 16: 0, 20: 1, 32: 0, 36: 0, 40: 0, 44: 0, 48: 0, 52: 0},
+}
+"""What cores of Armv8.2 have at most of what Unicorn's `max` has (DDI 0487, A2.5)."""
 REGISTERS = (*_FIELDS, ID_AA64DFR0_EL1, ID_AA64ZFR0_EL1)
 """Those that differ from the core's own."""
 
 
 def coherent(
-    own: dict[SysReg, int], *, gic_registers: bool
+    own: dict[SysReg, int], *, gic_registers: bool, armv8_2: bool = False
 ) -> Iterator[tuple[SysReg, int]]:
-    """What a guest reads in place of what the core has."""
+    """What a guest reads in place of what the core has, or what one of Armv8.2 would have."""
     for reg, value in own.items():
+        for shift, most in _ARMV8_2.get(reg, {}).items() if armv8_2 else ():
+            field = min(value >> shift & FIELD, most)
+            value = value & ~(FIELD << shift) | field << shift
         fields = dict(_FIELDS.get(reg, {}))
         if reg == ID_AA64PFR0_EL1:
             fields[GIC_SHIFT] = int(gic_registers)

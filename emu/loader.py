@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emu.boot import place_dtb
-from emu.cpu import DEFAULT_CORE
+from emu.cpu import CORES, DEFAULT_CORE
 from emu.devicetree import Board, PsciNode, check_dtb, device_tree, memory_of
 from emu.errors import BootError
 from emu.image import Image, Ram
@@ -111,7 +111,7 @@ def _board(
         initrd=initrd,
         gic=extras.gic,
         kaslr_seed=extras.kaslr_seed,
-        cpu_compatible="arm,armv8" if extras.core == "max" else f"arm,{extras.core}",
+        cpu_compatible=CORES[extras.core].compatible,
     )
 
 

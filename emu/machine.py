@@ -63,7 +63,7 @@ class Vcpu:
         kvm_pmu_vcpu_reset.
         """
         self.timers.ctl[:] = 0, 0
-        self.pmu = Pmu(PmuState())
+        self.pmu = Pmu(PmuState(), self.pmu.events)
 
     @property
     def ready(self) -> bool:
@@ -76,7 +76,9 @@ class Machine:
 
     def __init__(self, cpus: int, clock: Clock, seed: int, *, stolen_time: bool) -> None:
         self.clock = clock
-        self.vcpus = [Vcpu(index, mpidr(index)) for index in range(cpus)]
+        self.vcpus: list[Vcpu] = []
+        for index in range(cpus):
+            self._add(mpidr(index), MpState.STOPPED)
         if stolen_time:
             self.place_stolen_time()
         self.changed = False
@@ -91,7 +93,11 @@ class Machine:
 
     def add_vcpu(self, identifier: int) -> Vcpu:
         """One more vCPU, runnable as KVM makes it; its MPIDR follows from the identifier."""
-        vcpu = Vcpu(len(self.vcpus), mpidr(identifier), MpState.RUNNABLE)
+        return self._add(mpidr(identifier), MpState.RUNNABLE)
+
+    def _add(self, mpidr: int, state: MpState) -> Vcpu:
+        timers = Timers(rate=self.clock.rate)
+        vcpu = Vcpu(len(self.vcpus), mpidr, state, timers=timers)
         self.vcpus.append(vcpu)
         return vcpu
 
@@ -142,8 +148,7 @@ class Machine:
         """
         if vcpu.stolen_start is None:
             return None
-        # A cycle is a nanosecond (clock.py).
-        stolen = vcpu.stolen - vcpu.stolen_start
+        stolen = self.clock.nanoseconds_in(vcpu.stolen - vcpu.stolen_start)
         return bytes(8) + stolen.to_bytes(8, "little") + bytes(STOLEN_TIME_RECORD - 16)
 
     def next_ready(self, after: int) -> Vcpu | None:

@@ -8,26 +8,36 @@ that could tell the difference.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
 from emu.bus import Device, StreamDevice
 from emu.cpu import Cpu
 
+Price = tuple[int, int]
+"""What an access is told as (tracks.py), and sixteenths of a cycle."""
+
 
 class Devices:
     """The devices of a machine. `stream` makes the native half of one, where there is any."""
 
-    def __init__(self, cpu: Cpu, keep: Callable[[BaseException], None], stream: Any) -> None:
+    def __init__(
+        self, cpu: Cpu, keep: Callable[[BaseException], None], stream: Any, hooks: Any
+    ) -> None:
         self._cpu, self._keep, self._stream = cpu, keep, stream
+        self._hooks = weakref.ref(hooks)
         self._streams: list[tuple[Any, StreamDevice]] = []
 
-    def map(self, base: int, size: int, device: Device) -> None:
-        """Let a device answer the accesses to [base, base + size)."""
+    def map(self, base: int, size: int, device: Device, price: Price | None = None) -> None:
+        """Let a device answer the accesses to [base, base + size), each of which costs `price`."""
         keep = self._keep
+        is_stream = self._stream is not None and _is_stream(device)
+        pay = self._payer(None if is_stream else price)  # its native half pays
 
         def read(offset: int, width: int) -> int:
             try:
+                pay()
                 return device.read(offset, width)
             except BaseException as failure:
                 keep(failure)
@@ -35,6 +45,7 @@ class Devices:
 
         def write(offset: int, width: int, value: int) -> None:
             try:
+                pay()
                 device.write(offset, width, value)
             except BaseException as failure:
                 keep(failure)
@@ -53,9 +64,26 @@ class Devices:
             write(offset, width, value)
             return device.hears_each_byte()
 
-        stream = self._stream(read, write_register, flush, device.STATUS, device.DATA)
+        hooks = self._hooks()
+        counter = hooks.counter() if price and hooks else 0
+        stream = self._stream(
+            read, write_register, flush, device.STATUS, device.DATA, counter,
+            *(price or (0, 0)),
+        )  # fmt: skip
         self._streams.append((stream, device))
         self._cpu.map_registers(base, size, stream.places())
+
+    def _payer(self, price: Price | None) -> Callable[[], None]:
+        """What an access does first."""
+        if price is None:
+            return lambda: None
+        weak = self._hooks  # no reference cycle: the callbacks live as long as the engine
+
+        def pay() -> None:
+            if hooks := weak():
+                hooks.trap(*price, True)
+
+        return pay
 
     def hand_on(self) -> None:
         """Give the devices what their native halves have gathered."""

@@ -65,6 +65,7 @@ class Profile:
     `rules` maps a conduit to {immediate: interface}, with "other" for the rest. `unknown` is
     the reply to a function nobody has. `reply_registers` is how many of x0–x3 an answer
     writes, a longer result apart; `full_identifier` whether x0 is compared whole instead of w0.
+    `trap_costs` is what a trap costs below it (trapcosts.py) where a core model counts cycles.
     `modes` holds a value for every row of `modes.py`. `sources` holds the comment beside each
     dotted key, `places` its file and line.
     """
@@ -82,6 +83,7 @@ class Profile:
     promise: DeviceTreePromise
     modes: Mapping[str, str] = field(default_factory=lambda: DEFAULTS)
     vmm: VmmRules = VmmRules()
+    trap_costs: str = "zero"
     sources: Mapping[str, str] = field(repr=False, default_factory=dict)
     places: Mapping[str, str] = field(repr=False, default_factory=dict)
 
@@ -106,7 +108,7 @@ class Profile:
                 "cells": dict(promise.cells),
                 "hypervisor": list(promise.hypervisor),
             },
-            "modes": dict(self.modes),
+            "modes": dict(self.modes), "trap_costs": self.trap_costs,
             "vmm": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.vmm).items()},
         }  # fmt: skip
 
@@ -352,6 +354,7 @@ def _build(
         promise=_build_promise(table(tables, "device_tree")),
         modes=parse_modes(table(tables, "modes")),
         vmm=_build_vmm(table(tables, "vmm")),
+        trap_costs=tables.get("trap_costs", "zero"),
         sources=sources,
         places=places,
     )

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from emu import exits
-from emu.clock import CYCLES_PER_SECOND
 from emu.console import Descriptor
 from emu.endings import STATUS_INTERRUPTED, Ending, ending_of
 from emu.errors import EmuError
@@ -171,8 +170,8 @@ class Runner:
         """Let a person's time pass while the guest idles; returns how much of it has."""
         assert self.source is not None
         before = time.monotonic()
-        self.source.pause(min(cycles / CYCLES_PER_SECOND, STRETCH_SECONDS))
-        return min(int((time.monotonic() - before) * CYCLES_PER_SECOND), cycles)
+        self.source.pause(min(cycles / self.vm.clock.hz, STRETCH_SECONDS))
+        return min(int((time.monotonic() - before) * self.vm.clock.hz), cycles)
 
     def _look_for_input(self) -> None:
         if self.source:

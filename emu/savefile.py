@@ -27,7 +27,7 @@ from typing import IO, Any, NoReturn
 from emu.errors import SnapshotError
 
 MAGIC = b"\x89HVCEMU\n"
-SCHEMA = 3
+SCHEMA = 4
 PREFIX = struct.Struct("<8sIIQQ32s")
 HEADER_MAX = 32 << 20
 HEADER_LEVEL = 6

@@ -35,6 +35,7 @@ _TOP: Mapping[str, type] = {
     "device_tree": dict,
     "modes": dict,
     "vmm": dict,
+    "trap_costs": str,
 }
 _DEVICE_TREE: Mapping[str, type] = {
     "method": str,

@@ -28,6 +28,7 @@ from emu.board import DEVICES, GIC_VERSIONS, Board
 from emu.boot import load_image
 from emu.clock import Clock
 from emu.console import Console, ConsoleState
+from emu.cost import SIXTEENTHS
 from emu.cpu import CORES, STATE, VECTORS
 from emu.el2 import El2
 from emu.engine import MONITOR, Engine
@@ -44,9 +45,10 @@ from emu.routing import Route
 from emu.savefile import SaveFile
 from emu.service import MpState
 from emu.smccc import Call, Ret
-from emu.state import U32, U128, Count, StateError, from_state, to_state
+from emu.state import U32, U128, Count, Cycles, StateError, from_state, to_state
 from emu.symbols import Symbols
 from emu.taken import Taken
+from emu.timing import Timing
 
 MIB = 1 << 20
 MAX_MEMORIES, MAX_MEMORY = 64, 65 << 30
@@ -105,10 +107,10 @@ class _VcpuState:
     waiting: bool
     admitted: bool
     start: Start | None
-    stolen: Count
-    stolen_start: Count | None
+    stolen: Cycles
+    stolen_start: Cycles | None
     stolen_base: int | None
-    ready_since: Count | None
+    ready_since: Cycles | None
     timers: tuple[int, ...]
     pmu: PmuState
     lines: U32
@@ -140,14 +142,19 @@ class _State:
     image: _ImageState
     ram: int
     core: str
+    timing: str
+    hz: Count
+    trap_costs: str
     gic: U32
-    cycles: Count
+    cycles: Cycles
+    fraction: U32
+    last_cost: U32
     instructions: Count
     epoch_ns: int
     entropy: int
     vcpus: tuple[_VcpuState, ...]
     running: U32
-    slice_end: Count
+    slice_end: Cycles
     changed: bool
     takes_mmio: bool
     calls: Count
@@ -175,12 +182,16 @@ class Saved(Protocol):
     board: Board
     devices: dict[str, Any]
     takes_mmio: bool
+    timing: Timing
     _vcpu: Vcpu
     _slice_end: int
     _exit: Exit | None
     _forwarded: tuple[Call, Route] | None
     _calls: int
     _last_call: Call | None
+
+    @property
+    def trap_costs(self) -> str: ...
 
 
 _Vm = TypeVar("_Vm", bound=Saved)
@@ -211,7 +222,8 @@ def load(vm: Callable[..., _Vm], path: str | os.PathLike[str], **options: Any) -
             _check(state)
             made = vm(
                 profile=_profile(state.profile), cpus=len(state.vcpus), memory=state.ram,
-                core=state.core, gic=state.gic, **options,
+                core=state.core, timing=state.timing, freq=state.hz, trap_costs=state.trap_costs,
+                gic=state.gic, **options,
             )  # fmt: skip
             _restore(made, state, file)
         except (StateError, PagesError) as error:
@@ -246,8 +258,13 @@ def _capture(vm: Saved) -> dict[str, Any]:
         image=_ImageState(vm.image.path, vm.image.kind, vm.image.entry, image_digest(vm.image)),
         ram=vm.ram.size,
         core=vm.engine.core,
+        timing=vm.timing,
+        hz=vm.clock.hz,
+        trap_costs=vm.trap_costs,
         gic=vm.board.gic_version,
         cycles=vm.clock.cycles,
+        fraction=vm.engine.hooks.fraction,
+        last_cost=vm.engine.hooks.last_cost(),
         instructions=vm.engine.instructions,
         epoch_ns=vm.clock.epoch_ns,
         entropy=machine.entropy.state,
@@ -324,6 +341,7 @@ def _check(state: _State) -> None:
     _demand(state.ram > 0 and state.ram % MIB == 0, "its memory is not in MiB")
     _demand(state.gic in GIC_VERSIONS, "it has an interrupt controller that does not exist")
     _demand(state.core in CORES, "it has a core that does not exist")
+    _demand(state.fraction < SIXTEENTHS, "its fraction of a cycle is a whole one")
     _demand(state.running < len(state.vcpus), "running is no vCPU")
     _demand(state.vcpus[state.running].registers is not None, "the running vCPU has no registers")
     _demand(len({vcpu.mpidr for vcpu in state.vcpus}) == len(state.vcpus), "two vCPUs are one")
@@ -386,7 +404,9 @@ def _restore(vm: Saved, state: _State, file: SaveFile) -> None:
         stolen = vcpu.stolen_base
         _demand(stolen is None or vm.engine.has_ram(stolen, STOLEN_RECORD),
                 f"the record of vCPU {vcpu.index} lies nowhere")
-    vm.engine.hooks.cycles, vm.engine.hooks.instructions = state.cycles, state.instructions
+    hooks = vm.engine.hooks
+    hooks.cycles, hooks.instructions = state.cycles, state.instructions
+    hooks.fraction, hooks.kept_cost = state.fraction, state.last_cost
     _restore_registers(vm, state)
     _restore_devices(vm.board, state)
     vm.image = _restore_image(state.image, vm.ram)

@@ -3,7 +3,7 @@
 Two timers, physical (CNTP_*) and virtual (CNTV_*), each with one compare value seen as CVAL and
 as TVAL, and a control register (DDI 0487, D11 "The Generic Timer"). The state is memory that both
 halves of the engine share: `_hooks.c` reads and writes it as this file does, and a test holds the
-two to one result. CNTFRQ_EL0, the counters' frequency, is clock.py's.
+two to one result. CNTFRQ_EL0, the counters' frequency, and the rate of the two are clock.py's.
 
 `offset` is CNTVOFF_EL2 and CNTPOFF_EL2, which EL2 sets. `known` has a bit for each timer whose
 line the interrupt controller already knows to be high: it is no event any more.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 
 from emu.arch import SysReg
-from emu.clock import CYCLES_PER_TICK
+from emu.clock import DEFAULT_RATE, Rate
 
 PHYSICAL, VIRTUAL = 0, 1
 PPI = (30, 27)
@@ -39,7 +39,13 @@ class Timers(ctypes.Structure):
         ("cval", ctypes.c_uint64 * 2),
         ("offset", ctypes.c_uint64 * 2),
         ("known", ctypes.c_uint64),
+        ("_ticks", ctypes.c_uint64),
+        ("_cycles", ctypes.c_uint64),
     ]
+
+    def __init__(self, rate: Rate = DEFAULT_RATE) -> None:
+        super().__init__()
+        self._ticks, self._cycles = rate
 
     @property
     def state(self) -> tuple[int, ...]:
@@ -53,7 +59,10 @@ class Timers(ctypes.Structure):
 
     def count(self, timer: int, cycles: int) -> int:
         """CNTPCT_EL0 or CNTVCT_EL0."""
-        return int(cycles // CYCLES_PER_TICK - self.offset[timer]) & MASK64
+        return (self._ticks_at(cycles) - int(self.offset[timer])) & MASK64
+
+    def _ticks_at(self, cycles: int) -> int:
+        return cycles * int(self._ticks) // int(self._cycles)
 
     def condition(self, timer: int, cycles: int) -> bool:
         """ISTATUS of an enabled timer: the counter has reached the compare value."""
@@ -73,7 +82,8 @@ class Timers(ctypes.Structure):
         if not active or self.known >> timer & 1:
             return NEVER
         left = max(int(self.cval[timer]) - self.count(timer, cycles), 0)
-        return min((cycles // CYCLES_PER_TICK + left) * CYCLES_PER_TICK, NEVER)
+        ticks = self._ticks_at(cycles) + left
+        return min(-(-ticks * int(self._cycles) // int(self._ticks)), NEVER)
 
     def read(self, reg: SysReg, cycles: int) -> int | None:
         """A register of the counters and timers; None where it is none of them."""

@@ -49,6 +49,11 @@ class TrapCosts(NamedTuple):
     cpu_on: Cost
 
     @property
+    def virtual(self) -> bool:
+        """Whether devices are somebody's software, so that an access to one is a trap."""
+        return self.name not in HARDWARE
+
+    @property
     def hvc(self) -> int:
         """An HVC's round trip, without what the service itself does."""
         return self.hvc_entry.cycles + self.hvc_handler.cycles + self.hvc_return.cycles
@@ -61,6 +66,10 @@ class TrapCosts(NamedTuple):
     def figures(self) -> dict[str, Cost]:
         """Every event with its figure, in order."""
         return {k: v for k, v in self._asdict().items() if isinstance(v, Cost)}
+
+
+HARDWARE = ("tfa-juno-a53", "tfa-juno-a57", "tfa-n1", "zero")
+"""Profiles with nobody at EL2: devices are hardware."""
 
 
 def trap_costs(name: str) -> TrapCosts:

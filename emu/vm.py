@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 from emu import exits
+from emu.accounts import Accounts, Event, open_accounts
 from emu.arch import INSN_SIZE, PSTATE_F, VECTOR_FIQ, VECTOR_IRQ, SysReg
 from emu.board import GIC_VERSIONS, GICV2_CPUS, Board
 from emu.boot import Parts, default_memory, load_image
 from emu.bus import FLASH, STOLEN_TIME, absent_device
-from emu.clock import Clock
+from emu.clock import DEFAULT_HZ, Clock
 from emu.console import Console
+from emu.cost import SIXTEENTHS
 from emu.cpu import DEFAULT_CORE
 from emu.el2 import El2
 from emu.engine import Access, Engine, Stop
@@ -38,6 +40,7 @@ from emu.smccc import MASK32, MASK64, UNDEF, Call, Conduit, Ret, Undef
 from emu.symbols import Symbols
 from emu.taken import Taken
 from emu.timers import NEVER
+from emu.timing import Timing, charges_of, choose_timing
 
 if TYPE_CHECKING:  # function.py itself is imported by who calls one: most runs do not
     from emu.blocks import Block
@@ -70,12 +73,14 @@ class Vm:
 
     `image` is an ELF, an arm64 Linux Image, or raw code with `load` (and `entry`). `memory` is
     in bytes: 64 MiB, or 512 for a Linux Image. `core` is whose identification registers it reads
-    (cpu.py), `gic` is 2 or 3. Raw code with `load` below 0x4000000 lies in the flash. `conduit`
-    overrides what the device tree says about /psci; `dtb` replaces the generated tree; `kaslr`
-    lets Linux choose its addresses by a seed there, which follows from `seed`. `services` adds
-    services of one's own, `modes` chooses rows of modes.py.
-    `native` chooses the engine's half. Without an image nothing is loaded and no vCPU runs: that
-    is the bare machine below kvm.py.
+    (cpu.py) and whose cycles it takes (cores/), `timing` how closely (timing.py), `freq` the cycles
+    in a second, `trap_costs` what a trap costs (trapcosts.py; the profile's own where cycles are
+    modelled, else nothing). `gic` is 2 or 3. Raw code with `load` below 0x4000000 lies in the
+    flash. `conduit` overrides what the device tree says about /psci; `dtb` replaces the generated
+    tree; `kaslr` lets Linux choose its addresses by a seed there, which follows from `seed`.
+    `services` adds services of one's own, `modes` chooses rows of modes.py. `native` chooses the
+    engine's half. Without an image nothing is loaded and no vCPU runs: that is the bare machine
+    below kvm.py.
 
     An image may also be an object file (.o), linked with those in `libraries`: it has functions
     to `call` and does not `run`. `stubs` replaces or supplies functions of an ELF or an object
@@ -91,6 +96,9 @@ class Vm:
         cpus: int = 1,
         memory: int | None = None,
         core: str = DEFAULT_CORE,
+        timing: str | None = None,
+        freq: int = DEFAULT_HZ,
+        trap_costs: str | None = None,
         gic: int = 3,
         seed: int = 0,
         append: str = "",
@@ -128,12 +136,16 @@ class Vm:
         self.console = console or Console()
         self.instruments = list(instruments)
         self.engine = Engine(core=core, native=native)
-        self.clock = Clock(self.engine.hooks)
+        self.clock = Clock(self.engine.hooks, hz=freq)
+        self.timing = choose_timing(core, timing)
+        if self.timing is not Timing.FLAT:
+            self.engine.account(charges_of(core))
+        self.accounts = self._open_accounts(trap_costs)
         has_stolen_time = image is not None and "pvtime" in self.profile.services
         self.machine = Machine(cpus, self.clock, seed, stolen_time=has_stolen_time)
         self.el2 = El2(self.profile, self.machine, services)
         self.semihosting_host = Semihosting(self.engine, self.console, self.clock)
-        self.board = Board(self.engine, self.machine, self.console, gic)
+        self.board = Board(self.engine, self.machine, self.console, gic, self.accounts)
         self.devices = self.board.devices
         self._vcpu = self.machine.vcpus[0] if cpus else Vcpu(-1, 0)
         self._only: Vcpu | None = None
@@ -204,6 +216,34 @@ class Vm:
         if self.image.kind is not ImageKind.OBJECT:
             boot.state = MpState.RUNNABLE
         self._enter(boot)
+
+    # -- time above EL1, and where time goes ---------------------------------------------------
+
+    def _open_accounts(self, name: str | None) -> Accounts | None:
+        """Who charges traps; None where they cost nothing."""
+        if name is None:
+            name = "zero" if self.timing is Timing.FLAT else self.profile.trap_costs
+        if name == "zero":
+            return None
+        accounts = open_accounts(name, self.engine.hooks)
+        self.engine.hooks.exception_cost = accounts.costs.exception.cycles * SIXTEENTHS
+        return accounts
+
+    @property
+    def trap_costs(self) -> str:
+        """The name of the profile by which traps are charged."""
+        return self.accounts.costs.name if self.accounts else "zero"
+
+    def follow(self) -> None:
+        """Keep from now on which function has cost what (`hvcemu run --stats`)."""
+        if self.engine.charges is None:
+            self.engine.account(charges_of(DEFAULT_CORE))
+        self.engine.hooks.follow()
+        self.accounts = self.accounts or open_accounts("zero", self.engine.hooks)
+
+    def _event(self, event: Event) -> None:
+        if self.accounts:
+            self.accounts.event(event)
 
     # -- one function of the guest's (function.py) ----------------------------------------------
 
@@ -425,6 +465,8 @@ class Vm:
         if now >= deadline:
             return exits.Deadline(vcpu=vcpu.index)
         if turn_is_over:
+            if vcpu.start is not None:
+                self._event(Event.CPU_ON)
             self._enter(vcpu)
         alone = self._next_ready(vcpu) is vcpu
         self._interrupt(vcpu)
@@ -456,6 +498,7 @@ class Vm:
             pending = self.board.pending(vcpu)
         unmasked = pending & ~self.engine.get("PSTATE") if pending else 0
         if unmasked:
+            self._event(Event.INTERRUPT)
             self.engine.take_interrupt(VECTOR_FIQ if unmasked & PSTATE_F else VECTOR_IRQ)
         self.engine.hooks.interrupts = pending
 
@@ -529,6 +572,8 @@ class Vm:
             return
         call, route = self._forwarded
         self._forwarded = None
+        if self.accounts:
+            self.accounts.leave(call, by_vmm=True)
         reply = Ret.value(exit.ret) if isinstance(exit.ret, int) else exit.ret
         if isinstance(reply, Undef):
             self.engine.inject_undefined(self)
@@ -539,6 +584,7 @@ class Vm:
 
     def _complete(self, access: Mmio) -> None:
         """Finish a load or store the VMM has carried out: its register, and PC behind it."""
+        self._event(Event.MMIO)
         pc = self.engine.get("PC")
         word = int.from_bytes(self.engine.read_virtual(pc, INSN_SIZE) or bytes(4), "little")
         if not access.is_write and (target := word & 0x1F) != ZERO_REGISTER:
@@ -557,8 +603,12 @@ class Vm:
         call = Call(x, conduit, imm, self._vcpu.index)
         self._calls += 1
         self._last_call = call
+        if self.accounts:
+            self.accounts.enter(call)
         interposer = self.interposer
         answer = interposer(call, self.el2.answer) if interposer else self.el2.answer(call)
+        if self.accounts and not isinstance(answer, Exit):
+            self.accounts.leave(call)
         if self.instruments:
             self.engine.hand_on()
             self._watch(call, answer)
@@ -635,6 +685,8 @@ class Vm:
 
     def system_register(self, reg: SysReg, is_write: bool, value: int) -> int | None:
         """A register of the interrupt controller or of the performance monitor."""
+        if is_write and reg in ICC_SGI:
+            self._event(Event.IPI)
         return self.board.system_register(reg, is_write, value)
 
     def attach(self, address: int) -> bool:
@@ -682,6 +734,8 @@ class Vm:
 
 
 ZERO_REGISTER = 31
+ICC_SGI = tuple(SysReg(3, 0, 12, 11, op2) for op2 in (5, 6, 7))
+"""ICC_SGI1R_EL1, ICC_ASGI1R_EL1, ICC_SGI0R_EL1: a write sends an interrupt (IHI 0069)."""
 NO_IMAGE = Image("", ImageKind.RAW, 0, (), Symbols())
 
 

@@ -5,6 +5,9 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
+# What blocks cost is worked out anew, and nobody's own cache is written to.
+os.environ.setdefault("HVCEMU_CACHE", "0")
+
 # Tests send signals to what they start. Who started the tests may have them ignored, which what
 # they start would inherit: nohup does so with SIGHUP, a shell with SIGINT for its background jobs.
 for _number, _handler in (

@@ -1,4 +1,4 @@
-"""Time is cycles: one nanosecond each, 16 to a tick of the counter."""
+"""Time is cycles: one nanosecond each unless a frequency says otherwise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emu.clock import COUNTER_HZ, CYCLES_PER_TICK, EPOCH_NS, Clock
+from emu.clock import COUNTER_HZ, DEFAULT_RATE, EPOCH_NS, MAX_HZ, MIN_HZ, Clock, rate_of
+from emu.errors import EmuError
 
 cycles = st.integers(0, 2**60)
 
@@ -26,7 +27,25 @@ def test_starts_in_2026():
 
 
 def test_a_tick_is_16_ns():
-    assert (COUNTER_HZ, CYCLES_PER_TICK) == (62_500_000, 16)
+    assert (COUNTER_HZ, DEFAULT_RATE) == (62_500_000, (1, 16))
+
+
+@given(cycles, st.integers(MIN_HZ, MAX_HZ))
+def test_every_unit_follows_the_frequency(executed, hz):
+    clock = Clock(SimpleNamespace(cycles=executed), hz=hz)
+    assert clock.counter == executed * COUNTER_HZ // hz
+    assert clock.nanoseconds == executed * 10**9 // hz
+    # The first cycle at which that time has passed, and none before it.
+    due = clock.cycles_in(clock.nanoseconds)
+    assert due <= executed
+    assert clock.nanoseconds_in(due) == clock.nanoseconds
+    assert due == 0 or clock.nanoseconds_in(due - 1) < clock.nanoseconds
+
+
+@pytest.mark.parametrize("hz", [0, 1, MIN_HZ - 1, MAX_HZ + 1])
+def test_a_frequency_no_core_has(hz):
+    with pytest.raises(EmuError, match="give a frequency from 1 MHz to 10 GHz"):
+        rate_of(hz)
 
 
 @given(cycles, cycles)

@@ -82,7 +82,7 @@ def test_a_core_has_the_part_number_of_its_reference_manual(core, part):
 
 
 def test_an_unknown_core_is_refused():
-    with pytest.raises(EngineError, match=r"no core 'cortex-m0'; there is cortex-a53, "):
+    with pytest.raises(EngineError, match=r"no core 'cortex-m0'; there is flat, cortex-a53, "):
         cpu.Cpu("cortex-m0")
 
 

@@ -1,6 +1,7 @@
 """The layers: a file imports only from the levels above it in this list.
 
-`emu.services` and `emu.devices` stand for the files in them, which never import each other.
+`emu.services`, `emu.devices` and `emu.cores` stand for the files in them; services and devices
+never import each other.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "emu"
 LAYERS = [
-    "smccc arch errors symbols clock relocations a64_base a64_simd",
-    "exits policy console bus el1 a64 devicetree catalogue cpu modes entropy state pages savefile",
-    "taken timers pmu interrupts cost",
+    "smccc arch errors symbols relocations a64_base a64_simd",
+    "clock cost exits policy console bus el1 a64 devicetree catalogue cpu modes entropy state pages",
+    "savefile trapcosts systemcosts",
+    "taken timers pmu interrupts charges tracks costs_report blockcache",
+    "counter accounts",
     "endings service schema instrument semihosting terminal image hooks onereg memory mmio arbiter",
-    "trapcosts systemcosts",
     "gic_registers icc identification",
-    "profile elf calibrate _native services devices paper cores",
+    "profile elf calibrate _native services devices cores paper",
     "objects",
-    "routing boot engine bundled",
+    "routing boot engine bundled timing",
     "el2",
     "machine describe kvm_abi loader blocks decoding",
     "board",
@@ -30,8 +32,8 @@ LAYERS = [
     "snapshot function",
     "vm explain trace discovery",
     "following",
-    "trial checkpoint report kvm_vcpu moment",
-    "mutate linux_discovery",
+    "trial checkpoint report kvm_vcpu moment spending",
+    "mutate linux_discovery profile_files spending_report",
     "kvm",
     "migrate matrix progress",
     "workers rows compare",
@@ -50,7 +52,8 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 UNICORN = {"cpu"}
 PURE = {
     *("smccc", "arch", "errors", "clock", "exits", "policy", "service", "schema", "services"),
-    *("interrupts", "arbiter", "gic_registers", "icc", "cost", "trapcosts", "systemcosts"),
+    *("interrupts", "arbiter", "gic_registers", "icc", "cost", "counter", "tracks"),
+    *("trapcosts", "systemcosts"),
     *("el1", "el2", "catalogue", "describe", "bus", "instrument", "semihosting", "devices"),
     *("a64", "a64_base", "a64_simd"),
 }

@@ -49,9 +49,9 @@ def test_halves_agree(guest, profile, cpus):
         assert not isinstance(fast[2], exits.Deadline | exits.Fault)
 
 
-def arguments(registers=(1,) * 18, tick=16):
+def arguments(registers=(1,) * 18):
     """What `_native.Hooks` takes, of nothing that exists."""
-    return 0, 0, 0, 0, (0,) * 10, registers, (1,) * 9, tick, ("hvc", "smc"), 0, False
+    return 0, 0, 0, 0, (0,) * 11, registers, (1,) * 9, ("hvc", "smc"), 0, False
 
 
 def test_native_hooks_refuse_nonsense():
@@ -64,16 +64,18 @@ def test_native_hooks_refuse_nonsense():
         _native.Hooks(*arguments(), more=1)
     with pytest.raises(ValueError, match="18 registers"):
         _native.Hooks(*arguments(registers=(1, 2)))
-    with pytest.raises(ValueError, match="tick"):
-        _native.Hooks(*arguments(tick=0))
     with pytest.raises(TypeError):
         _native.Hooks(*arguments(registers=("x0",) * 18))
 
 
 def test_native_counters_are_plain_numbers():
     hooks = Vm(GUESTS[0], native=True).engine.hooks
-    hooks.cycles = hooks.deadline = 2**64 - 1
-    assert (hooks.cycles, hooks.deadline) == (2**64 - 1,) * 2
+    hooks.cycles, hooks.deadline, hooks.fraction = 2**60 - 1, 2**64 - 1, 15
+    assert (hooks.cycles, hooks.deadline, hooks.fraction) == (2**60 - 1, 2**64 - 1, 15)
+    with pytest.raises(OverflowError, match="60 bits"):
+        hooks.cycles = 2**60
+    with pytest.raises(TypeError):
+        del hooks.cycles
     with pytest.raises((AttributeError, TypeError)):
         hooks.asked = True
     with pytest.raises(OverflowError):

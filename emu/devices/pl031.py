@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from emu.bus import Line, ignore
-from emu.clock import CYCLES_PER_SECOND, Clock
+from emu.clock import NS, Clock
 from emu.smccc import MASK32
 
 DR, MR, LR, CR, IMSC, RIS, MIS, ICR = range(0x00, 0x20, 4)
@@ -22,8 +22,6 @@ IDENTIFICATION = (0x31, 0x10, 0x14, 0x00, 0x0D, 0xF0, 0x05, 0xB1)
 """qemu v7.2 hw/rtc/pl031.c:pl031_id."""
 ENABLED = 1
 """CR, which a guest cannot change."""
-
-NS = 1_000_000_000
 
 
 @dataclass(slots=True)
@@ -60,7 +58,7 @@ class Pl031:
         if self.state.alarm is None or not self.state.imsc:
             return None
         nanoseconds = max(self.state.alarm * NS - self.clock.epoch_ns, 0)
-        return -(-nanoseconds * CYCLES_PER_SECOND // NS)
+        return self.clock.cycles_in(nanoseconds)
 
     def advance(self) -> None:
         """Raise the alarm if it is due."""

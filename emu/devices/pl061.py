@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from emu.bus import Line, ignore
-from emu.clock import CYCLES_PER_SECOND, Clock
+from emu.clock import NS, Clock
 
 DATA_LAST = 0x3FC
 DIR, IS, IBE, IEV, IE, RIS, MIS, IC, AFSEL = range(0x400, 0x424, 4)
@@ -24,8 +24,8 @@ IDENTIFICATION = (0, 0, 0, 0, 0x61, 0x10, 0x04, 0x00, 0x0D, 0xF0, 0x05, 0xB1)
 """qemu v7.2 hw/gpio/pl061.c:pl061_id, from PeriphID4 on."""
 POWER_KEY = 3
 """Its line (qemu v7.2 hw/arm/virt.c:create_gpio_keys, the FDT's gpios = <&pl061 3 0>)."""
-HELD = CYCLES_PER_SECOND // 10
-"""Cycles for which the key is held (qemu v7.2 hw/gpio/gpio_key.c:GPIO_KEY_LATENCY, 100 ms)."""
+HELD = NS // 10
+"""Nanoseconds for which the key is held (qemu v7.2 hw/gpio/gpio_key.c:GPIO_KEY_LATENCY, 100 ms)."""
 
 U8 = Annotated[int, 8]
 
@@ -64,7 +64,7 @@ class Pl061:
     def press_power_key(self) -> None:
         """Press it; it is let go by itself."""
         self.set_input(POWER_KEY, high=True)
-        self.state.release = self.clock.cycles + HELD
+        self.state.release = self.clock.cycles + self.clock.cycles_in(HELD)
 
     def set_input(self, line: int, *, high: bool) -> None:
         """Drive one of the lines 0 to 7 from outside; an output of the guest's stays as it is."""

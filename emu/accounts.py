@@ -1,0 +1,109 @@
+"""What time above EL1 is charged, and to whom: calls by their function, and other events.
+
+A profile of costs (trapcosts.py) says what each event takes; the engine's clock is advanced by it
+and the frame of the tree that made it (tracks.py) gets a child of its own. A call is charged its
+entry before it is answered, so that a service sees the time it would, and the handler and the
+return behind that; one that leaves for the VMM is charged that in the handler's place, when the
+answer is written.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from emu.cost import SIXTEENTHS
+from emu.smccc import MASK32, Call, Conduit
+
+if TYPE_CHECKING:
+    from emu.trapcosts import TrapCosts
+
+SMC_KEY = 1 << 32
+"""Set in the key of an SMC's frame; below it is the function identifier."""
+
+
+class Event(enum.IntEnum):
+    """What else is charged, as the key of its frame: behind all those of calls."""
+
+    INTERRUPT = 2 << 32
+    IPI = INTERRUPT + 1
+    WAKE = INTERRUPT + 2
+    CPU_ON = INTERRUPT + 3
+    MMIO = INTERRUPT + 4
+    """An access to a device of the VMM's."""
+    GIC = INTERRUPT + 5
+    """One to the interrupt controller, whose registers the hypervisor itself keeps."""
+
+
+Price = tuple[int, int]
+"""A key and sixteenths of a cycle, as the engine takes them."""
+
+
+class CallCost(NamedTuple):
+    """What the calls of one function have cost: how many, and cycles."""
+
+    calls: int = 0
+    entry: int = 0
+    handler: int = 0
+    back: int = 0
+
+    @property
+    def total(self) -> int:
+        """All three parts."""
+        return self.entry + self.handler + self.back
+
+
+class Spending(Protocol):
+    """The engine's hooks."""
+
+    def trap(self, key: int, sixteenths: int, begins: bool, /) -> None: ...
+
+
+class Accounts:
+    """What traps cost on one machine. `calls` is how calls were so far."""
+
+    def __init__(self, costs: TrapCosts, hooks: Spending) -> None:
+        self.costs, self._hooks = costs, hooks
+        self.calls: dict[int, CallCost] = {}
+        self._parts = {
+            Conduit.HVC: (costs.hvc_entry, costs.hvc_handler, costs.hvc_return),
+            Conduit.SMC: (costs.smc_entry, costs.smc_handler, costs.smc_return),
+        }
+        self._events = {
+            Event.INTERRUPT: costs.interrupt.cycles, Event.IPI: costs.ipi.cycles,
+            Event.WAKE: costs.wake.cycles, Event.CPU_ON: costs.cpu_on.cycles,
+            Event.MMIO: costs.hvc_entry.cycles + costs.vmm.cycles + costs.hvc_return.cycles,
+            Event.GIC: costs.hvc,
+        }  # fmt: skip
+
+    def enter(self, call: Call) -> None:
+        """A call has trapped."""
+        entry = self._parts[call.conduit][0].cycles
+        self._spend(call, CallCost(1, entry=entry))
+
+    def leave(self, call: Call, *, by_vmm: bool = False) -> None:
+        """It was answered; `by_vmm`: not where it trapped to."""
+        _, handler, back = self._parts[call.conduit]
+        work = self.costs.vmm if by_vmm else handler
+        self._spend(call, CallCost(handler=work.cycles, back=back.cycles))
+
+    def price(self, event: Event) -> Price:
+        """What an event costs: its key and sixteenths."""
+        return event, self._events[event] * SIXTEENTHS
+
+    def event(self, event: Event) -> None:
+        """Something else has happened."""
+        self._hooks.trap(*self.price(event), True)
+
+    def _spend(self, call: Call, cost: CallCost) -> None:
+        key = call.x[0] & MASK32 | (SMC_KEY if call.conduit is Conduit.SMC else 0)
+        spent = self.calls.get(key, CallCost())
+        self.calls[key] = CallCost(*(a + b for a, b in zip(spent, cost, strict=True)))
+        self._hooks.trap(key, cost.total * SIXTEENTHS, bool(cost.calls))
+
+
+def open_accounts(name: str, hooks: Spending) -> Accounts:
+    """Accounts by the profile of costs of this name; EmuError where there is none."""
+    from emu.trapcosts import trap_costs  # its table takes longer than a tiny guest's run
+
+    return Accounts(trap_costs(name), hooks)

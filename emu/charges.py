@@ -1,0 +1,94 @@
+"""What blocks cost on one core, kept by their bytes, in memory that both halves of the engine read.
+
+A core model (cost.py) is asked once for each block; the answer is shared by every machine of this
+process, since it depends on nothing else. `Charge` is what `_counter.h` has under the same name.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from typing import NamedTuple, Protocol
+
+from emu.arch import INSN_SIZE, BlockEnd, block_end
+from emu.cost import BlockCost, CostModel
+from emu.errors import EmuError
+
+_HEADER = 3
+"""Words before the prefix: how many instructions, how the block ends, how many are unknown."""
+MAX_SIXTEENTHS = (1 << 32) - 1
+
+
+class Charge(NamedTuple):
+    """The cost of one block; `address` is where C finds it as 32-bit words."""
+
+    code: bytes
+    cost: BlockCost
+    end: BlockEnd
+    address: int
+
+    @property
+    def total(self) -> int:
+        """Sixteenths of the whole block."""
+        return self.cost.prefix[-1]
+
+
+class Known(Protocol):
+    """Where costs may be known from before (blockcache.py)."""
+
+    def find(self, code: bytes) -> BlockCost | None: ...
+
+
+class Charges:
+    """All blocks met so far on one core. `charge_of` is what the engine calls."""
+
+    def __init__(self, model: CostModel, known: Known | None = None) -> None:
+        self.model, self._known = model, known
+        self.fresh: dict[bytes, BlockCost] = {}
+        """What the model was asked, and nobody had known."""
+        self._by_code: dict[bytes, Charge] = {}
+        self._by_address: dict[int, Charge] = {}
+        self._memory: list[ctypes.Array[ctypes.c_uint32]] = []
+
+    def __len__(self) -> int:
+        return len(self._by_code)
+
+    def find(self, code: bytes) -> Charge:
+        """The charge of a block, worked out where it is the first time."""
+        found = self._by_code.get(code)
+        if found is None:
+            cost = self._known.find(code) if self._known else None
+            if cost is None:
+                cost = self.fresh[code] = self.model.block(code)
+            found = self.add(code, cost)
+        return found
+
+    def charge_of(self, code: bytes) -> int:
+        """The same, as the address C knows it by."""
+        return self.find(code).address
+
+    def at(self, address: int) -> Charge:
+        """The charge that C knows by its address."""
+        return self._by_address[address]
+
+    def add(self, code: bytes, cost: BlockCost) -> Charge:
+        """Keep what is known already; EmuError where it can be no cost of that block."""
+        prefix = cost.prefix
+        if (
+            len(prefix) != len(code) // INSN_SIZE + 1 or prefix[0] or prefix[-1] > MAX_SIXTEENTHS
+            or any(after < before for before, after in itertools.pairwise(prefix))
+        ):
+            raise EmuError(f"{self.model.name}: {cost} is no cost of {len(code)} bytes of code")
+        end = block_end(int.from_bytes(code[-INSN_SIZE:], "little"))
+        words = (ctypes.c_uint32 * (_HEADER + len(prefix)))(
+            len(prefix) - 1, end, cost.unknown, *prefix
+        )
+        self._memory.append(words)
+        charge = Charge(code, cost, end, ctypes.addressof(words))
+        self._by_code[code] = self._by_address[charge.address] = charge
+        return charge
+
+    def all(self) -> list[Charge]:
+        """Every charge, in the order in which the blocks were met."""
+        return list(self._by_code.values())
+

@@ -1,0 +1,176 @@
+"""`hvcemu run --stats`: where the cycles went, in lines of text.
+
+Every figure is the clock's: whole cycles are printed, sixteenths only where a block is taken apart.
+The listing of a block is read as llvm-mca's: when each instruction of a block in its steady state
+begins, and what the core waited for it beyond the share of a cycle that it takes of the width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from emu.accounts import CallCost
+from emu.arch import INSN_SIZE
+from emu.cost import SIXTEENTHS
+from emu.report import disassemble
+from emu.spending import HotBlock, Spending, Use, trap_name
+from emu.vm import Vm
+
+MOST_FUNCTIONS, MOST_BLOCKS, MOST_LINES = 20, 3, 24
+"""How much of it is printed."""
+
+
+def report(vm: Vm) -> Iterator[str]:
+    """The whole report."""
+    spending = Spending(vm)
+    yield from _head(vm, spending)
+    yield from _vcpus(spending)
+    yield from _functions(spending)
+    yield from _exceptions(vm, spending)
+    yield from _calls(vm)
+    yield from _events(spending)
+    yield from _blocks(vm, spending)
+
+
+def _head(vm: Vm, spending: Spending) -> Iterator[str]:
+    stats, clock = vm.stats(), vm.clock
+    yield ""
+    yield (
+        f"{stats.cycles:,} cycles, {stats.instructions:,} instructions, "
+        f"{_time(clock.nanoseconds)} at {clock.hz / 1e6:,g} MHz"
+    )
+    how = "an instruction is a cycle" if vm.timing == "flat" else f"timing {vm.timing}"
+    yield f"core {vm.engine.core}, {how}; traps cost {vm.trap_costs}"
+    if spending.unknown:
+        yield (
+            f"{spending.unknown:,} instructions are in no table and were charged the core's "
+            "default"
+        )
+
+
+def _vcpus(spending: Spending) -> Iterator[str]:
+    rows = [
+        (use.name, _cycles(use.within), f"{use.instructions:,}", _ratio(use), _share(use.within,
+         spending.total)) for use in spending.vcpus()
+    ]  # fmt: skip
+    if spending.idle:
+        rows.append(("idle", _cycles(spending.idle), "", "", _share(spending.idle, spending.total)))
+    yield from _table(("", "cycles", "instructions", "IPC", "share"), rows)
+
+
+def _functions(spending: Spending) -> Iterator[str]:
+    uses = spending.functions()
+    rows = [
+        (use.name, _cycles(use.own), _share(use.own, spending.total), _cycles(use.within),
+         f"{use.times:,}" if use.times else "", _ratio(use)) for use in uses[:MOST_FUNCTIONS]
+    ]  # fmt: skip
+    titles = ("function", "cycles", "share", "with callees", "calls", "IPC")
+    yield from _table(titles, rows)
+    if len(uses) > MOST_FUNCTIONS:
+        yield f"and {len(uses) - MOST_FUNCTIONS:,} functions more"
+
+
+def _exceptions(vm: Vm, spending: Spending) -> Iterator[str]:
+    entry = vm.engine.hooks.exception_cost
+    rows = [
+        (use.name.strip("<>"), f"{use.times:,}", _cycles(use.times * entry), _cycles(use.within),
+         _each(use.within, use.times)) for use in spending.exceptions()
+    ]  # fmt: skip
+    titles = ("exception at EL1", "taken", "entry", "to its return", "each")
+    yield from _table(titles, rows)
+
+
+def _calls(vm: Vm) -> Iterator[str]:
+    calls = vm.accounts.calls if vm.accounts else {}
+    rows = [
+        (trap_name(key), f"{cost.calls:,}", f"{cost.entry:,}", f"{cost.handler:,}",
+         f"{cost.back:,}", _each(cost.total * SIXTEENTHS, cost.calls))
+        for key, cost in sorted(calls.items(), key=_dearest)
+    ]  # fmt: skip
+    yield from _table(("call", "made", "entry", "handler", "return", "each"), rows)
+
+
+def _dearest(item: tuple[int, CallCost]) -> tuple[int, int, int]:
+    key, cost = item
+    return -cost.total, -cost.calls, key
+
+
+def _events(spending: Spending) -> Iterator[str]:
+    rows = [
+        (use.name, f"{use.times:,}", _cycles(use.own), _each(use.own, use.times))
+        for use in spending.events()
+    ]
+    yield from _table(("above EL1", "times", "cycles", "each"), rows)
+
+
+def _blocks(vm: Vm, spending: Spending) -> Iterator[str]:
+    for block in spending.blocks[:MOST_BLOCKS]:
+        if not block.spent:
+            return
+        yield ""
+        yield (
+            f"block at {block.address:#x} ({vm.image.symbols.name(block.address) or 'no symbol'}): "
+            f"{_share(block.spent, spending.total).strip()} of all cycles, run {block.runs:,} "
+            f"times, {block.charge.total / SIXTEENTHS:.2f} cycles each"
+        )
+        yield from _listing(block, _width(vm))
+
+
+def _width(vm: Vm) -> int:
+    charges = vm.engine.charges
+    return int(getattr(charges.model, "width", 1)) if charges else 1
+
+
+def _listing(block: HotBlock, width: int) -> Iterator[str]:
+    """One block, instruction by instruction."""
+    code, prefix = block.charge.code, block.charge.cost.prefix
+    yield f"  {'at':>7}  {'cycles':>6}  {'waits':>6}"
+    for n in range(min(len(code) // INSN_SIZE, MOST_LINES)):
+        word = int.from_bytes(code[n * INSN_SIZE : (n + 1) * INSN_SIZE], "little")
+        address, cost = block.address + n * INSN_SIZE, prefix[n + 1] - prefix[n]
+        waits = max(cost - SIXTEENTHS // width, 0)
+        yield (
+            f"  {prefix[n] / SIXTEENTHS:>7.2f}  {cost / SIXTEENTHS:>6.2f}  "
+            f"{f'{waits / SIXTEENTHS:.2f}' if waits else '':>6}  {address:#x}  "
+            f"{disassemble(address, word)}"
+        )
+    if len(code) // INSN_SIZE > MOST_LINES:
+        yield f"  and {len(code) // INSN_SIZE - MOST_LINES} instructions more"
+
+
+def _time(nanoseconds: int) -> str:
+    """In the unit that reads best."""
+    for unit, size in (("s", 10**9), ("ms", 10**6), ("µs", 10**3)):
+        if nanoseconds >= size:
+            return f"{nanoseconds / size:,.3f} {unit}"
+    return f"{nanoseconds} ns"
+
+
+def _cycles(sixteenths: int) -> str:
+    return f"{sixteenths // SIXTEENTHS:,}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else ""
+
+
+def _ratio(use: Use) -> str:
+    """Instructions a cycle."""
+    time = use.own
+    return f"{use.instructions * SIXTEENTHS / time:.2f}" if time else ""
+
+
+def _each(sixteenths: int, count: int) -> str:
+    return f"{sixteenths / SIXTEENTHS / count:,.1f}" if count else ""
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Aligned columns behind an empty line, numbers to the right; nothing where there is no row."""
+    texts = [titles, *rows]
+    if len(texts) == 1:
+        return
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    yield ""
+    for first, *others in texts:
+        cells = (f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True))
+        yield f"{first:<{widths[0]}}  {'  '.join(cells)}".rstrip()

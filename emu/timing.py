@@ -1,0 +1,66 @@
+"""How closely time is modelled, and the core model behind a name.
+
+flat: an instruction is a cycle, whatever the core. block: what the core model says of each block
+(cores/). Models are shared by all machines of a process, since a block costs what its bytes say.
+"""
+
+from __future__ import annotations
+
+import atexit
+import enum
+from typing import TYPE_CHECKING
+
+from emu.charges import Charges
+from emu.cpu import CORES, DEFAULT_CORE
+from emu.errors import EmuError
+
+if TYPE_CHECKING:
+    from emu.blockcache import BlockCache
+
+
+class Timing(enum.StrEnum):
+    """What `--timing` may be."""
+
+    FLAT = "flat"
+    BLOCK = "block"
+
+
+UNTIMED = (DEFAULT_CORE, "max")
+"""Cores that no hardware is: an instruction is a cycle."""
+
+
+def choose_timing(core: str, name: str | None) -> Timing:
+    """What a name means on a core; EmuError where it means nothing. None is the core's best."""
+    if core not in CORES:
+        raise EmuError(f"no core {core!r}; there is {', '.join(CORES)}")
+    if name is None:
+        return Timing.FLAT if core in UNTIMED else Timing.BLOCK
+    if name not in tuple(Timing):
+        raise EmuError(f"--timing {name}: it is one of {', '.join(Timing)}")
+    if core in UNTIMED and name != Timing.FLAT:
+        timed = ", ".join(name for name in CORES if name not in UNTIMED)
+        raise EmuError(f"--timing {name} needs a --core whose times are known: {timed}")
+    return Timing(name)
+
+
+_opened: dict[str, tuple[Charges, BlockCache]] = {}
+
+
+def charges_of(core: str) -> Charges:
+    """What blocks cost on a core: one set for this process, and a file for the next."""
+    if core not in _opened:
+        from emu.blockcache import BlockCache, path_of  # most runs need none of it
+        from emu.cores import core as model
+
+        if not _opened:
+            atexit.register(keep_charges)
+        cache = BlockCache(path_of(core) if core not in UNTIMED else None)
+        _opened[core] = Charges(model(core), cache), cache
+    return _opened[core][0]
+
+
+def keep_charges() -> None:
+    """Keep what was worked out, for the next process; the end of this one does it as well."""
+    for charges, cache in _opened.values():
+        if charges.fresh and cache.keep(charges.fresh.items()):
+            charges.fresh = {}
