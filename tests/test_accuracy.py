@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import accuracy
 import pytest
-from record_blocks import Recording
 
-from cores_kit import RET, code
-from emu.cores import core
 from emu.errors import EmuError
-from engine_kit import add
+from engine_kit import add, ldr, mov, subs, svc
+from test_user_program import EXIT, elf
 
 LOOPS = accuracy.ROOT / "guests" / "bin" / "latency_loops.elf"
-BLOCK = code(add(0, 0, 1), RET)
+TURN = [add(2, 2, 1), subs(1, 1, 1), 0xB500_0000 | (-2 & 0x7_FFFF) << 5 | 1]
 
 
-def recording(count: int) -> Recording:
-    return Recording(Counter({(0x4000, BLOCK): count}), Counter(), 2 * count)
+@pytest.fixture
+def program(tmp_path):
+    """Turns so often as its first argument has characters, a thousand times."""
+    path = tmp_path / "program"
+    strlen = [ldr(9, 31) | 2 << 10, mov_zero(1), 0x3840_1520, 0x9100_0421, 0xB5FF_FFC0]
+    times = [*mov(3, 1000), 0x9B03_7C21]  # mul x1, x1, x3
+    path.write_bytes(elf([*strlen, *times, *TURN, *mov(8, EXIT), svc()]))
+    return accuracy.Program(path, None)
 
 
-def test_cycles_are_counts_times_costs():
-    assert accuracy.cycles(recording(1000), core("flat")) == 2000
+def mov_zero(rd: int) -> int:
+    return mov(rd, 0)[0]
 
 
-def test_coremark_is_compared_where_it_was_measured():
-    rows = list(accuracy.coremark(recording(1_000_000), ["cortex-a53", "cortex-a57"]))
-    assert rows[0].measured == "307,977"
-    assert rows[0].error.endswith(" %")
+def test_what_a_longer_run_takes_more(program):
+    found = accuracy.difference(program, "{}", (300, 20), "flat")
+    assert found * 280 == pytest.approx(1000 * len(TURN) + 3), "three digits are one more than two"
+
+
+def test_coremark_is_compared_where_it_was_measured(monkeypatch):
+    monkeypatch.setattr(accuracy, "difference", lambda *_: 300_000)
+    rows = list(accuracy.coremark(accuracy.Program(LOOPS, None), ["cortex-a53", "cortex-a57"]))
+    assert (rows[0].measured, rows[0].error) == ("307,977", "-2.6 %")
     assert (rows[1].measured, rows[1].error) == ("-", "-")
 
 
-def test_dhrystone_is_a_rate():
-    row = next(accuracy.dhrystone(recording(1_000_000), ["cortex-a53"]))
-    assert row.measured == "2.75 to 2.91"
-    assert row.model == pytest.approx(
-        1e6 * 2000 / accuracy.cycles(recording(1_000_000), core("cortex-a53")) / 1757, abs=0.01
-    )
+def test_dhrystone_is_a_rate(monkeypatch):
+    monkeypatch.setattr(accuracy, "difference", lambda *_: 200)
+    row = next(accuracy.dhrystone(accuracy.Program(LOOPS, None), ["cortex-a53"]))
+    assert (row.model, row.measured) == (2.85, "2.75 to 2.91")
 
 
 def test_the_loops_are_near_what_ti_measured():
