@@ -17,7 +17,7 @@ Not modelled here: branch prediction, caches, misaligned accesses, the store buf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from emu.cores.ends import Ends, ends_of
@@ -107,7 +107,7 @@ def steady(
     steps: Sequence[Step], width: int, units: tuple[int, ...]
 ) -> tuple[list[int], int, int]:
     """Issue cycles of one pass, and how many cycles how many passes take once they repeat."""
-    board = _Board(width, units)
+    board = _Board(width, units, {register for step in steps for register, _, _ in step.writes})
     seen: dict[object, tuple[int, int]] = {}
     issues: list[int] = []
     for number in range(LOST_PASSES):
@@ -125,21 +125,25 @@ def steady(
 class _Board:
     """Where everything stands: the cycle, the slots used in it, results, units."""
 
-    def __init__(self, width: int, units: tuple[int, ...]) -> None:
+    def __init__(self, width: int, units: tuple[int, ...], written: Iterable[int]) -> None:
         self.width = width
         self.cycle = self.used = self.written_back = 0
         self.ready = [0] * REGISTERS
         self.kind = [0] * REGISTERS
         self.units = [[0] * count for count in units]
+        self._written = tuple(written)
 
     def state(self) -> object:
         """What the next pass depends on, relative to now."""
-        now = self.cycle
+        now, ready, kind = self.cycle, self.ready, self.kind
         return (
             self.used,
             max(self.written_back - now, 0),
-            tuple((r, t - now, self.kind[r]) for r, t in enumerate(self.ready) if t > now),
-            tuple(tuple(sorted(max(t - now, 0) for t in unit)) for unit in self.units),
+            tuple([(r, ready[r] - now, kind[r]) for r in self._written if ready[r] > now]),
+            tuple([
+                (n, *sorted([t - now for t in unit if t > now]))
+                for n, unit in enumerate(self.units) if max(unit) > now
+            ]),
         )
 
     def walk(self, steps: Sequence[Step]) -> list[int]:
