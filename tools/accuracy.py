@@ -8,8 +8,8 @@ measured it on phones (kdrag0n/freqbench, bin/coremark and its musl loader). Nei
 Dhrystone is part of this repository. Dhrystone takes the number of runs as its argument. The loops
 of guests/latency_loops.c are compared with what Texas Instruments measured with lmbench.
 
-A program is recorded twice on the engine, with more and with fewer iterations; what the longer run
-did more is charged with each model.
+A program runs twice on the engine of each core, with more and with fewer iterations; what the
+longer run takes more is what is compared.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 from compare_mca import blocks_of, branch_target  # noqa: E402
-from record_blocks import Recording, record_path  # noqa: E402
+from user_program import UserProgram  # noqa: E402
 
 from emu.a64 import Branch, decode  # noqa: E402
+from emu.charges import Charges  # noqa: E402
 from emu.cores import core, names  # noqa: E402
-from emu.cost import SIXTEENTHS, CostModel  # noqa: E402
+from emu.cost import SIXTEENTHS  # noqa: E402
 from emu.elf import load_elf  # noqa: E402
+from emu.engine import Engine  # noqa: E402
 from emu.errors import EmuError  # noqa: E402
 from emu.image import Image, Ram, Wish  # noqa: E402
 
@@ -73,6 +75,13 @@ OPERATIONS = 32
 MARKS = "<!-- accuracy: tools/accuracy.py -->", "<!-- accuracy ends -->"
 
 
+class Program(NamedTuple):
+    """A program and what loads it."""
+
+    path: Path
+    interpreter: Path | None
+
+
 class Row(NamedTuple):
     """One line of the table."""
 
@@ -84,31 +93,33 @@ class Row(NamedTuple):
     note: str = ""
 
 
-def cycles(recording: Recording, model: CostModel) -> int:
-    """Whole cycles of everything recorded."""
-    total = sum(count * model.block(code).total for (_, code), count in recording.blocks.items())
-    return total // SIXTEENTHS
+def timed(name: str) -> Engine:
+    """An engine that counts a core's cycles."""
+    engine = Engine()
+    engine.account(Charges(core(name)))
+    return engine
 
 
-def difference(
-    path: Path, arguments: str, counts: tuple[int, int], interpreter: Path | None
-) -> Recording:
-    """What a run of more iterations does more than one of fewer."""
+def difference(program: Program, arguments: str, counts: tuple[int, int], name: str) -> float:
+    """Cycles of one iteration on a core: a run of many less one of few, over what they differ."""
     more, less = (
-        record_path(path, arguments.format(count).split(), interpreter) for count in counts
-    )
-    return more.minus(less)
+        UserProgram(
+            program.path, arguments.format(count).split(), interpreter=program.interpreter,
+            engine=timed(name),
+        ).run().cycles
+        for count in counts
+    )  # fmt: skip
+    return (more - less) / (counts[0] - counts[1])
 
 
 def percent(value: float, truth: float) -> str:
     return f"{100 * (value / truth - 1):+.1f} %"
 
 
-def coremark(recording: Recording, wanted: Sequence[str]) -> Iterator[Row]:
+def coremark(program: Program, wanted: Sequence[str]) -> Iterator[Row]:
     """Cycles an iteration."""
-    iterations = COREMARK_ITERATIONS[0] - COREMARK_ITERATIONS[1]
     for name in wanted:
-        found = cycles(recording, core(name)) / iterations
+        found = difference(program, COREMARK_ARGUMENTS, COREMARK_ITERATIONS, name)
         score, note = COREMARK_PER_MHZ.get(name, (0.0, ""))
         if not score:
             yield Row("CoreMark, cycles", name, round(found), "-", "-", f"{1e6 / found:.2f}/MHz")
@@ -118,11 +129,10 @@ def coremark(recording: Recording, wanted: Sequence[str]) -> Iterator[Row]:
                   percent(found, truth), note)  # fmt: skip
 
 
-def dhrystone(recording: Recording, wanted: Sequence[str]) -> Iterator[Row]:
+def dhrystone(program: Program, wanted: Sequence[str]) -> Iterator[Row]:
     """Dhrystone MIPS per MHz."""
-    runs = DHRYSTONE_RUNS[0] - DHRYSTONE_RUNS[1]
     for name in wanted:
-        found = 1e6 * runs / cycles(recording, core(name)) / DHRYSTONES_OF_A_MIPS
+        found = 1e6 / difference(program, "{}", DHRYSTONE_RUNS, name) / DHRYSTONES_OF_A_MIPS
         if name not in DMIPS_PER_MHZ:
             yield Row("Dhrystone, DMIPS/MHz", name, round(found, 2), "-", "-")
             continue
@@ -197,13 +207,9 @@ def main(arguments: list[str] | None = None) -> int:
     rows: list[Row] = []
     try:
         if options.coremark:
-            recording = difference(
-                options.coremark, COREMARK_ARGUMENTS, COREMARK_ITERATIONS, options.interpreter
-            )
-            rows += coremark(recording, wanted)
+            rows += coremark(Program(options.coremark, options.interpreter), wanted)
         if options.dhrystone:
-            recording = difference(options.dhrystone, "{}", DHRYSTONE_RUNS, options.interpreter)
-            rows += dhrystone(recording, wanted)
+            rows += dhrystone(Program(options.dhrystone, options.interpreter), wanted)
         rows += loops(ROOT / "guests" / "bin" / "latency_loops.elf", wanted)
         text = table(rows)
         if options.write:

@@ -11,7 +11,7 @@ Software Optimisation Specification").
 from __future__ import annotations
 
 from emu.cores import llvm
-from emu.cores.little import Pipeline, little
+from emu.cores.little import Halves, Pipeline, little
 from emu.cores.tables import load
 from emu.cost import CostModel
 
@@ -22,4 +22,6 @@ MISPREDICTED = 9
 def model(*, compatible: bool = False) -> CostModel:
     """The core."""
     table = load("cortex-a53", compatible=compatible)
-    return llvm.in_order(table) if compatible else little(table, Pipeline(), taken=TAKEN)
+    if compatible:
+        return llvm.in_order(table)
+    return little(table, Pipeline(), taken=TAKEN, halves=Halves())

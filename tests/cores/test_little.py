@@ -123,3 +123,29 @@ def test_a_taken_branch_costs_the_a53_a_cycle():
     ret = 0xD65F_03C0
     assert cycles(A53, code(*ALONE, ret)) - cycles(A53, code(*ALONE, NOP)) == 1
     assert cycles(A55, code(*ALONE, ret)) == cycles(A55, code(*ALONE, NOP))
+
+
+def fmadd(rd: int, rn: int, rm: int, ra: int) -> int:
+    return 0x1F40_0000 | rm << 16 | ra << 10 | rn << 5 | rd
+
+
+def simd_add(rd: int, rn: int, rm: int) -> int:  # 4s
+    return 0x4EA0_8400 | rm << 16 | rn << 5 | rd
+
+
+def test_floating_point_in_two_halves():
+    apart = [fadd(rd, 30, 31) for rd in range(8)]
+    assert cycles(A53, loop(*apart)) == pytest.approx(4, abs=1)
+    wide = [simd_add(rd, 30, 31) for rd in range(8)]
+    assert cycles(A53, loop(*wide)) == pytest.approx(8, abs=1), "128 bits take both halves"
+
+
+def test_an_accumulator_is_read_late():
+    assert cycles(A53, loop(*[fmadd(1, 2, 3, 1)] * 8)) == pytest.approx(32, abs=1)
+    assert cycles(A53, loop(*[fmadd(1, 1, 3, 2)] * 8)) == pytest.approx(64, abs=1)
+    assert distance(A53, fadd(1, 2, 3), fmadd(5, 6, 7, 1)) == 1
+
+
+def test_short_vectors_load_sooner():
+    assert distance(A53, 0xFD40_0041, fadd(5, 1, 6)) == 3  # ldr d1, [x2]
+    assert distance(A53, 0x3DC0_0041, simd_add(5, 1, 6)) == 4  # ldr q1, [x2]
