@@ -815,7 +815,7 @@ static PyObject *hooks_frames(PyObject *self, PyObject *ignored)
     (void)ignored;
     for (uint32_t n = 0; frames && n < t->frame_count; n++) {
         const Frame *f = &t->frames[n];
-        PyObject *frame = Py_BuildValue("IKIKKK", f->kind, f->key, f->parent, f->calls,
+        PyObject *frame = Py_BuildValue("IKIKLL", f->kind, f->key, f->parent, f->calls,
                                         f->sixteenths, f->instructions);
         if (frame)
             PyList_SET_ITEM(frames, n, frame);

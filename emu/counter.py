@@ -72,7 +72,7 @@ class Counter:
         """Charge the block that starts now."""
         self.block_start, self.block_size = address, size
         self._line = self._prefix = None
-        code = self._read(address, size) if self._charges else None
+        code = None if self._charges is None else self._read(address, size)
         if self._charges is None or code is None:
             cost, end = size // INSN_SIZE * SIXTEENTHS, BlockEnd.RUNS_ON
         else:
