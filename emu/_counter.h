@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "_predictor.h"
 #include "_tracks.h"
 
 enum { WORD = 4, SIXTEENTHS = 16 };
@@ -28,7 +29,8 @@ typedef struct {
 typedef struct {
     uint64_t address;
     const Charge *charge;
-    uint64_t runs, refunded, instructions_refunded, cuts; /* runs that did not reach its end */
+    uint64_t runs, refunded, instructions_refunded, added;
+    uint64_t cuts; /* runs that did not reach its end */
 } Line;
 
 /* A place in Unicorn's translated code: it stands for one block as long as it is not written anew. */
@@ -47,6 +49,8 @@ typedef struct {
     uint64_t site_mask;
     uint32_t block_size, fresh_count; /* blocks translated since a block began */
     char on;
+    Predictor *predictor; /* of the vCPU that runs; NULL for none */
+    uint64_t penalty;     /* sixteenths for a misprediction */
     Tracks tracks;
     uint64_t fresh; /* the address of the last of them */
     uint64_t last_cost, exceptions;
@@ -83,6 +87,15 @@ static inline uint64_t counter_cycles(const Counter *c)
     return c->time / SIXTEENTHS;
 }
 
+/* What comes next is not where the last block led. */
+static inline void counter_cut(Counter *c)
+{
+    if (c->predictor)
+        c->predictor->end = RUNS_ON;
+    if (c->tracks.on)
+        c->tracks.stack->end = RUNS_ON;
+}
+
 /* Let time pass above EL1; `key` says for what. */
 static inline void counter_trap(Counter *c, uint64_t key, uint64_t sixteenths, int begins)
 {
@@ -96,9 +109,32 @@ static inline void counter_exception(Counter *c, uint64_t key, uint64_t back, ui
 {
     c->time += sixteenths;
     c->exceptions++;
+    counter_cut(c);
     if (c->tracks.on) {
         tracks_exception(&c->tracks, key, back);
         tracks_spend(&c->tracks, sixteenths, 0);
+    }
+}
+
+/* Where the last block led, and whether that was expected. */
+static inline void counter_follow(Counter *c, uint64_t address, uint32_t size, uint32_t end,
+                                  uint64_t cost)
+{
+    Predictor *p = c->predictor;
+    uint64_t penalty = 0;
+    if (p) {
+        if (p->end > JUMP && !(p->end == CONDITIONAL && predictor_sure(p, address)) &&
+            predictor_resolve(p, address))
+            penalty = c->penalty;
+        p->end = end;
+        p->behind = address + size;
+        c->time += penalty;
+        if (c->line)
+            c->line->added += penalty;
+    }
+    if (UNLIKELY(c->tracks.on)) {
+        tracks_begin(&c->tracks, address, size, end);
+        tracks_spend(&c->tracks, cost + penalty, size / WORD);
     }
 }
 
@@ -116,10 +152,9 @@ static inline void counter_begin(Counter *c, uint64_t address, uint32_t size, Si
         c->line = NULL;
         c->time += size / WORD * SIXTEENTHS;
     }
-    if (UNLIKELY(c->tracks.on)) {
-        tracks_begin(&c->tracks, address, size, site ? site->line->charge->end : RUNS_ON);
-        tracks_spend(&c->tracks, site ? site->total : size / WORD * SIXTEENTHS, size / WORD);
-    }
+    if (c->tracks.on || c->predictor)
+        counter_follow(c, address, size, site ? site->line->charge->end : RUNS_ON,
+                       site ? site->total : size / WORD * SIXTEENTHS);
 }
 
 /* Sixteenths from the instruction at `pc` to the end of the current block; 0 outside it. */
@@ -160,6 +195,8 @@ static inline void counter_refund(Counter *c, uint64_t pc)
         c->line->cuts += words && inside + WORD * words == c->line->charge->words * WORD;
     }
     c->block_size = (uint32_t)inside;
+    if (words)
+        counter_cut(c);
     if (c->tracks.on)
         tracks_spend(&c->tracks, -rest, -words);
 }
@@ -175,6 +212,7 @@ static inline void counter_take_back_last(Counter *c)
     if (c->block_size) {
         counter_refund(c, c->block_start + c->block_size - WORD);
     } else {
+        counter_cut(c);
         c->time -= c->last_cost;
         c->instructions--;
         if (c->tracks.on)

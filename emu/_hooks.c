@@ -790,6 +790,21 @@ static PyObject *hooks_run_vcpu(PyObject *self, PyObject *argument)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(predict_doc, "predict(address, penalty)\n\n"
+                          "The running vCPU's predictor.py:Predictor, and sixteenths for each "
+                          "misprediction; 0 for none.");
+
+static PyObject *hooks_predict(PyObject *self, PyObject *args)
+{
+    Counter *c = &((Hooks *)self)->c;
+    unsigned long long address, penalty;
+    if (!PyArg_ParseTuple(args, "KK", &address, &penalty))
+        return NULL;
+    c->predictor = (Predictor *)(uintptr_t)address;
+    c->penalty = penalty;
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(frames_doc, "frames() -> [(kind, key, parent, calls, sixteenths, instructions)]\n\n"
                          "The tree of frames (tracks.py); a parent stands before its children.");
 
@@ -800,7 +815,7 @@ static PyObject *hooks_frames(PyObject *self, PyObject *ignored)
     (void)ignored;
     for (uint32_t n = 0; frames && n < t->frame_count; n++) {
         const Frame *f = &t->frames[n];
-        PyObject *frame = Py_BuildValue("IKIKKK", f->kind, f->key, f->parent, f->calls,
+        PyObject *frame = Py_BuildValue("IKIKLL", f->kind, f->key, f->parent, f->calls,
                                         f->sixteenths, f->instructions);
         if (frame)
             PyList_SET_ITEM(frames, n, frame);
@@ -829,7 +844,8 @@ static PyObject *hooks_take_back(PyObject *self, PyObject *ignored)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(lines_doc, "lines() -> [(address, charge, runs, refunded, instructions_refunded)]\n\n"
+PyDoc_STRVAR(lines_doc, "lines() -> [(address, charge, runs, refunded, instructions_refunded, added)]"
+                        "\n\n"
                         "What every block has cost so far; `charge` is its Charge's address.");
 
 static PyObject *hooks_lines(PyObject *self, PyObject *ignored)
@@ -839,8 +855,8 @@ static PyObject *hooks_lines(PyObject *self, PyObject *ignored)
     (void)ignored;
     for (uint64_t n = 0; lines && n < c->line_room; n++) {
         Line *l = c->lines[n];
-        PyObject *line = l ? Py_BuildValue("KNKKK", l->address, PyLong_FromVoidPtr((void *)l->charge),
-                                           l->runs, l->refunded, l->instructions_refunded)
+        PyObject *line = l ? Py_BuildValue("KNKKKK", l->address, PyLong_FromVoidPtr((void *)l->charge),
+                                           l->runs, l->refunded, l->instructions_refunded, l->added)
                            : NULL;
         if (l && (!line || PyList_Append(lines, line)))
             Py_CLEAR(lines);
@@ -1116,6 +1132,7 @@ static PyMethodDef hooks_methods[] = {
     {"counter", hooks_counter, METH_NOARGS, counter_doc},
     {"follow", hooks_follow, METH_NOARGS, follow_doc},
     {"run_vcpu", hooks_run_vcpu, METH_O, run_vcpu_doc},
+    {"predict", hooks_predict, METH_VARARGS, predict_doc},
     {"frames", hooks_frames, METH_NOARGS, frames_doc},
     {"last_cost", hooks_last_cost, METH_NOARGS, last_cost_doc},
     {"take_back_last", hooks_take_back, METH_NOARGS, take_back_doc},

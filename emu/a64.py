@@ -214,36 +214,51 @@ class Row:
         key = _FIELD.sub(named, self.key)
         return "" if "-" in key else key
 
-    def _registers(self, text: str) -> tuple[int, list[tuple[int, ...]], str, str]:
-        """Where the number stands, the registers for each number, the bank and the suffix."""
+    def _taken_apart(self, text: str) -> tuple[int, str, int, str, str]:
+        """Where the operand's number stands and its width, or the number itself."""
         match = _OPERAND.match(text)
         assert match, text
         bank, number, more, suffix = match.groups()
-        if bank == "F":
-            return 0, [(NZCV,)] * 32, bank, suffix or ""
-        if number.isdecimal():
-            return 0, [(int(number),)] * 32, bank, suffix or ""
-        shift, width = self.fields[number]
-        span = range(int(more or 0) + 1)
-        return shift, [
-            tuple(_register(bank, (first & (1 << width) - 1) + i) for i in span
-                  if bank != "X" or first + i != 31)
-            for first in range(32)
-        ], bank, suffix or ""  # fmt: skip
+        shift, width = self.fields.get(number, (0, 0))
+        place = f"{bank}{number if not width else ''}+{more or 0}"
+        return shift, place, width, bank, (suffix or "").upper()
 
     def _choice(self, text: str) -> Choice:
-        shift, registers, bank, suffix = self._registers(text)
-        role = Role[suffix.upper()] if suffix else _DEFAULT_ROLE[bank]
-        return shift, tuple(tuple(Read(r, role) for r in some) for some in registers)
+        shift, place, width, bank, suffix = self._taken_apart(text)
+        return shift, _reads(place, width, Role[suffix] if suffix else _DEFAULT_ROLE[bank])
 
     def _target(self, text: str) -> Target:
-        shift, registers, bank, suffix = self._registers(text)
-        slot = Slot[suffix.upper()] if suffix else Slot.FLAGS if bank == "F" else Slot.RESULT
-        return shift, tuple(tuple(Write(r, slot) for r in some) for some in registers)
+        shift, place, width, bank, suffix = self._taken_apart(text)
+        default = Slot.FLAGS if bank == "F" else Slot.RESULT
+        return shift, _writes(place, width, Slot[suffix] if suffix else default)
 
 
-def _register(bank: str, number: int) -> int:
-    return VECTORS + number % 32 if bank == "V" else number
+@functools.cache
+def _registers(place: str, width: int) -> tuple[tuple[int, ...], ...]:
+    """The registers of an operand for each value of its field: `X+0`, `V+3`, `X30+0`, `F+0`."""
+    bank, (number, more) = place[0], place[1:].split("+")
+    if bank == "F":
+        return ((NZCV,),) * 32
+    if number.isdecimal():
+        return ((int(number),),) * 32
+    some = []
+    for value in range(32):
+        first = value & (1 << width) - 1
+        span = [(first + i) % 32 for i in range(int(more) + 1)]
+        if bank == "X":
+            span = [register for register in span if register != 31]
+        some.append(tuple(register + VECTORS if bank == "V" else register for register in span))
+    return tuple(some)
+
+
+@functools.cache
+def _reads(place: str, width: int, role: Role) -> tuple[tuple[Read, ...], ...]:
+    return tuple(tuple(Read(r, role) for r in some) for some in _registers(place, width))
+
+
+@functools.cache
+def _writes(place: str, width: int, slot: Slot) -> tuple[tuple[Write, ...], ...]:
+    return tuple(tuple(Write(r, slot) for r in some) for some in _registers(place, width))
 
 
 def _layout(pattern: str) -> tuple[int, int, dict[str, tuple[int, int]]]:
@@ -252,18 +267,27 @@ def _layout(pattern: str) -> tuple[int, int, dict[str, tuple[int, int]]]:
     fields: dict[str, tuple[int, int]] = {}
     at = 32
     for token in pattern.split():
-        if token.strip("01x") == "":
-            at -= len(token)
-            mask |= int(token.replace("0", "1").replace("x", "0"), 2) << at
-            value |= int(token.replace("x", "0"), 2) << at
-            continue
-        name, width = _field(token)
+        width, fixed, bits, name = _token(token)
         at -= width
-        fields[name] = (at, width)
+        mask |= fixed << at
+        value |= bits << at
+        if name:
+            fields[name] = (at, width)
     assert at == 0, f"{pattern}: {32 - at} bits"
     return mask, value, fields
 
 
+@functools.cache
+def _token(token: str) -> tuple[int, int, int, str]:
+    """Width, mask and value of literal bits; the name of a field."""
+    if token.strip("01x"):
+        name, width = _field(token)
+        return width, 0, 0, name
+    fixed = int(token.replace("0", "1").replace("x", "0"), 2)
+    return len(token), fixed, int(token.replace("x", "0"), 2), ""
+
+
+@functools.cache
 def _field(token: str) -> tuple[str, int]:
     name, _, width = token.partition(":")
     if width:
@@ -276,6 +300,7 @@ def _field(token: str) -> tuple[str, int]:
     return name, 5 if len(name) == 1 and name.islower() else 1
 
 
+@functools.cache
 def _marks(text: str) -> tuple[Branch, Flag]:
     branch, flags = Branch.NONE, Flag.NONE
     for mark in text.split():
@@ -298,13 +323,14 @@ def _expand(line: str) -> Iterator[str]:
 def _doubled(line: str) -> Iterator[str]:
     pattern, _, rest = line.partition("|")
     tokens = pattern.split()
-    for token in tokens:
-        if tokens.count(token) > 1 and token.strip("01x") and _field(token)[1] == 1:
-            names = KINDS[token][1].split()
-            for value in "01":
-                fixed = " ".join(value if t == token else t for t in tokens)
-                yield f"{fixed} | {rest.replace('{' + token + '}', names[int(value)])}"
-            return
+    if len(set(tokens)) < len(tokens):
+        for token in tokens:
+            if tokens.count(token) > 1 and _token(token)[3] and _token(token)[0] == 1:
+                names = KINDS[token][1].split()
+                for value in "01":
+                    fixed = " ".join(value if t == token else t for t in tokens)
+                    yield f"{fixed} | {rest.replace('{' + token + '}', names[int(value)])}"
+                return
     yield line
 
 

@@ -23,6 +23,13 @@ sf 0 1 100010 x imm12 n d                   | adds.{sf}.imm     | Xd F = Sn
 sf 1 0 100010 x imm12 n d                   | sub.{sf}.imm      | Sd = Sn
 sf 1 1 100010 x imm12 n d                   | subs.{sf}.imm     | Xd F = Sn
 0 xx 100100 1 imm12 n d                     | -                 |
+x xx 100100 0 xxxxxx 011111 n d             | -                 |
+x xx 100100 0 xxxxxx 101111 n d             | -                 |
+x xx 100100 0 xxxxxx 110111 n d             | -                 |
+x xx 100100 0 xxxxxx 111011 n d             | -                 |
+x xx 100100 0 xxxxxx 111101 n d             | -                 |
+x xx 100100 0 xxxxxx 11111x n d             | -                 |
+1 xx 100100 1 xxxxxx 111111 n d             | -                 |
 sf 00 100100 x imm12 n d                    | and.{sf}.imm      | Sd = Xn
 sf 01 100100 x imm12 n d                    | orr.{sf}.imm      | Sd = Xn
 sf 10 100100 x imm12 n d                    | eor.{sf}.imm      | Sd = Xn
@@ -202,19 +209,19 @@ sf 011010 1 imm19 t                         | cbnz.{sf}         | = Xt.branch   
 """
 
 _EXCLUSIVES = """
-size:2 001000 0 0 0 s 0 11111 n t     | stxr{hb}            | Xs = Xt.data Sn.base | STORE
-size:2 001000 0 0 0 s 1 11111 n t     | stlxr{hb}           | Xs = Xt.data Sn.base | STORE
-size:2 001000 0 1 0 11111 0 11111 n t | ldxr{hb}            | Xt = Sn.base | LOAD
-size:2 001000 0 1 0 11111 1 11111 n t | ldaxr{hb}           | Xt = Sn.base | LOAD
+size:2 001000 0 0 0 s 0 xxxxx n t     | stxr{hb}            | Xs = Xt.data Sn.base | STORE
+size:2 001000 0 0 0 s 1 xxxxx n t     | stlxr{hb}           | Xs = Xt.data Sn.base | STORE
+size:2 001000 0 1 0 xxxxx 0 xxxxx n t | ldxr{hb}            | Xt = Sn.base | LOAD
+size:2 001000 0 1 0 xxxxx 1 xxxxx n t | ldaxr{hb}           | Xt = Sn.base | LOAD
 1 sf 001000 0 0 1 s 0 u n t           | stxp.{sf}           | Xs = Xt.data Xu.data Sn.base | STORE
 1 sf 001000 0 0 1 s 1 u n t           | stlxp.{sf}          | Xs = Xt.data Xu.data Sn.base | STORE
-1 sf 001000 0 1 1 11111 0 u n t       | ldxp.{sf}           | Xt Xu.second = Sn.base | LOAD
-1 sf 001000 0 1 1 11111 1 u n t       | ldaxp.{sf}          | Xt Xu.second = Sn.base | LOAD
+1 sf 001000 0 1 1 xxxxx 0 u n t       | ldxp.{sf}           | Xt Xu.second = Sn.base | LOAD
+1 sf 001000 0 1 1 xxxxx 1 u n t       | ldaxp.{sf}          | Xt Xu.second = Sn.base | LOAD
 0 sf 001000 0 A 1 s R 11111 n t | casp.{sf}{ar} | Xs+1 = Xs+1.acc Xt+1.data Sn.base | LOAD STORE
-size:2 001000 1 0 0 11111 1 11111 n t | stlr{hb}            | = Xt.data Sn.base | STORE
-size:2 001000 1 0 0 11111 0 11111 n t | stllr{hb}           | = Xt.data Sn.base | STORE
-size:2 001000 1 1 0 11111 1 11111 n t | ldar{hb}            | Xt = Sn.base | LOAD
-size:2 001000 1 1 0 11111 0 11111 n t | ldlar{hb}           | Xt = Sn.base | LOAD
+size:2 001000 1 0 0 xxxxx 1 xxxxx n t | stlr{hb}            | = Xt.data Sn.base | STORE
+size:2 001000 1 0 0 xxxxx 0 xxxxx n t | stllr{hb}           | = Xt.data Sn.base | STORE
+size:2 001000 1 1 0 xxxxx 1 xxxxx n t | ldar{hb}            | Xt = Sn.base | LOAD
+size:2 001000 1 1 0 xxxxx 0 xxxxx n t | ldlar{hb}           | Xt = Sn.base | LOAD
 size:2 001000 1 A 1 s R 11111 n t | cas{hb}{ar} | Xs = Xs.acc Xt.data Sn.base | LOAD STORE
 size:2 111 0 00 1 0 1 11111 1 100 00 n t | ldapr{hb}        | Xt = Sn.base | LOAD
 size:2 011001 00 0 imm9 00 n t        | stlur{hb}           | = Xt.data Sn.base | STORE

@@ -69,9 +69,9 @@ sf 0 0 11110 ft:2 0 11 001 xxxxxx n d    | fcvtzu.{sf}.{ft}.fix | Xd = Vn
 0 0 0 11110 0 sz 1 010011 10000 n d      | frint64x.{fs}       | Vd = Vn
 # compare, immediate, conditional, two and three sources
 0 0 0 11110 ft:2 1 m 00 1000 n 0 0 000   | fcmp.{ft}           | F = Vn Vm
-0 0 0 11110 ft:2 1 00000 00 1000 n 0 1 000 | fcmp.{ft}.zero      | F = Vn
+0 0 0 11110 ft:2 1 xxxxx 00 1000 n 0 1 000 | fcmp.{ft}.zero      | F = Vn
 0 0 0 11110 ft:2 1 m 00 1000 n 1 0 000   | fcmpe.{ft}          | F = Vn Vm
-0 0 0 11110 ft:2 1 00000 00 1000 n 1 1 000 | fcmpe.{ft}.zero     | F = Vn
+0 0 0 11110 ft:2 1 xxxxx 00 1000 n 1 1 000 | fcmpe.{ft}.zero     | F = Vn
 0 0 0 11110 ft:2 1 xxxxxxxx 100 00000 d  | fmov.{ft}.imm       | Vd =
 0 0 0 11110 ft:2 1 m xxxx 01 n 0 xxxx    | fccmp.{ft}          | F = Vn Vm F
 0 0 0 11110 ft:2 1 m xxxx 01 n 1 xxxx    | fccmpe.{ft}         | F = Vn Vm F

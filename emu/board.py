@@ -11,6 +11,7 @@ by looking (`sync`) before the interrupt controller is asked.
 
 from __future__ import annotations
 
+import ctypes
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -378,6 +379,9 @@ class Board:
         vcpu.pmu.events = pmu.ACCOUNTED if self._engine.charges else pmu.ALWAYS
         self._engine.use_timers(vcpu.timers)
         self._engine.hooks.run_vcpu(vcpu.index)
+        if vcpu.predictor is not None:
+            place = ctypes.addressof(vcpu.predictor)
+            self._engine.hooks.predict(place, self._engine.misprediction)
         if self.gic is not None and self.gic_version == 2:
             self.gic.current = vcpu.index
 

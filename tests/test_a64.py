@@ -198,15 +198,17 @@ def test_any_word_is_an_instruction(word):
 
 
 ALIASES = {
-    "movn": "mov", "movz": "mov", "orr": "mov", "orn": "mvn mov", "sbfm": "asr sbfiz sbfx sxtb sxth "
-    "sxtw", "bfm": "bfi bfxil bfc", "ubfm": "lsl lsr ubfiz ubfx uxtb uxth", "extr": "ror",
+    "movn": "mov", "movz": "mov", "orr": "mov", "orn": "mvn mov",
+    "sbfm": "asr sbfiz sbfx sxtb sxth sxtw", "bfm": "bfi bfxil bfc",
+    "ubfm": "lsl lsr ubfiz ubfx uxtb uxth", "extr": "ror",
     "lslv": "lsl", "lsrv": "lsr", "asrv": "asr", "rorv": "ror", "subs": "cmp negs", "adds": "cmn",
     "ands": "tst", "sub": "neg", "add": "mov", "sbc": "ngc", "sbcs": "ngcs", "ccmn": "ccmn",
     "csinc": "cset cinc", "csinv": "csetm cinv", "csneg": "cneg", "not": "mvn", "umov": "mov",
     "ins": "mov", "dup": "mov", "b": "bc", "setf": "setf8 setf16", "sshll": "sxtl", "ushll": "uxtl",
     "sshll2": "sxtl2", "ushll2": "uxtl2", "sm3tt": "sm3tt1a sm3tt1b sm3tt2a sm3tt2b",
     "stg": "stg stzg st2g stz2g", "stgm": "stgm stzgm", "ldapurs": "ldapursb ldapursh ldapursw",
-    "fmov": "movi", "prfm": "rprfm", "hint": "hint nop sevl dgh psb tsb bti xpaclri clrbhb gcsb chkfeat stshh csdb",
+    "fmov": "movi", "prfm": "rprfm",
+    "hint": "nop sevl dgh psb tsb bti xpaclri clrbhb gcsb chkfeat stshh csdb",
 }  # fmt: skip
 """What disassemblers call a mnemonic besides its own name."""
 MISSING = ("cpy", "set")
@@ -227,7 +229,7 @@ def mnemonics(key: str) -> set[str]:
         names |= {"st" + name[2:] for name in names if name.startswith("ld")}
     elif base == "casp":
         names = {base + ordering}
-    elif base[:2] in ("ld", "st") and "un" in rest or base == "prfm" and "un" in rest:
+    elif "un" in rest:
         names = {base[:2] + "u" + base[2:], base[:3] + "u" + base[3:]}
     elif "priv" in rest:
         names = {base[:2] + "t" + base[2:]}
@@ -345,9 +347,9 @@ def moved(machine: Machine, insn: a64.Insn, rng: random.Random) -> tuple[set[int
         other = list(state)
         other[reg] = fit(reg, 15 - state[reg] if reg == NZCV else rng.getrandbits(64))
         after = machine.run(other)
-        if after is None or after[:reg] + after[reg + 1 :] != before[:reg] + before[reg + 1 :]:
-            needed.add(reg)
-        elif after[reg] not in (other[reg], before[reg]):
+        others = None if after is None else after[:reg] + after[reg + 1 :]
+        kept = after is not None and after[reg] in (other[reg], before[reg])
+        if others != before[:reg] + before[reg + 1 :] or not kept:
             needed.add(reg)
     return needed, changed
 

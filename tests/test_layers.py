@@ -15,9 +15,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "emu"
 LAYERS = [
     "smccc arch errors symbols relocations a64_base a64_simd",
-    "clock cost exits policy console bus el1 a64 devicetree catalogue cpu modes entropy state pages",
-    "savefile trapcosts systemcosts",
+    "clock cost exits policy console bus el1 a64 devicetree catalogue cpu modes entropy state",
+    "pages savefile trapcosts systemcosts",
     "taken timers pmu interrupts charges tracks costs_report blockcache",
+    "predictor",
     "counter accounts",
     "endings service schema instrument semihosting terminal image hooks onereg memory mmio arbiter",
     "gic_registers icc identification",

@@ -22,12 +22,12 @@ IN_ORDER = frozenset(("cortex-a53", "cortex-a55", "cortex-a510"))
 """Cores whose LLVM model has a MicroOpBufferSize of 0 (Arm's technical reference manuals call
 them in-order)."""
 PROBES = """
-movz.x add.x.reg add.x.lsl ubfm.x lslv.x mul.w mul.x madd.x smull smulh udiv.w udiv.x
-ldr.x.imm ldr.w.imm ldr.x.reg fmov.x.d csel.x adc.x clz.x rbit.x crc32b sbfm.x extr.x adr
-and.x.reg and.x.imm bfm.x umov.s ldp.x.post
+movz.x add.x.reg add.x.lsl add.x.ext4 ubfm.x lslv.x extr.x mul.w mul.x madd.x smulh udiv.w udiv.x
+ldr.x.imm ldr.w.imm ldr.x.reg fmov.x.d csel.x crc32b crc32x umov.s ldp.x.post stxrx pacia
 fadd.s fadd.d fmul.d fmadd.d fmla.4s fmul.4s ldr.d.imm ldr.q.imm add.4s mul.4s mla.4s smull.8h
 smlal.8h fdiv.d fmov.d.x scvtf.d.x movi.64 dup.128.s.w shl.4s.imm sadalp.4s sdot.128 fcvt.d.s
-aese sha256h
+ssra.4s.imm ursra.4s.imm fcmla.4s saba.4s uabal.8h fmlal.128 bfdot.128 bfmmla bfmlalb smmla
+sqrdmlah.4s aese aesmc sha256h
 subs.x.reg adds.x.imm fcmp.d ccmp.x.reg ands.x.reg adcs.x
 """
 """Results whose kinds of write LLVM's models may tell apart; more are found while measuring."""

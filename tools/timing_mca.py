@@ -117,7 +117,7 @@ def _entry(line: str) -> Entry:
     # the instruction is mnemonic, tab, operands: what stands before is ports and opcode
     words = line[match.end() :].partition("\t")[0].split()[:-1]
     ports = []
-    for part in words[0].split(",") if len(words) > 1 else ():
+    for part in re.split(r",(?![^\[]*\])", words[0]) if len(words) > 1 else ():
         name, _, cycles = part.rstrip("]").partition("[")
         ports.append((name, int(cycles.rpartition(",")[2] or 1)))
     return Entry(int(match[1]), int(match[2]), float(match[3]), tuple(ports), words[-1])

@@ -85,7 +85,7 @@ def _filled(row: a64.Row, key: str, value: int, free: int, fills: int) -> Iterat
     written, _, read = row.operands.rpartition("=")
     seen = set()
     for number in range(fills):
-        bits = free if number == 8 else 0 if number == 9 else free & rng.getrandbits(32)
+        bits = free if number == 1 else 0 if number == 2 else free & rng.getrandbits(32)
         form = Form(key, value | bits, letters, _operands(read, a64.Role), _operands(written, None))
         if form.value in seen or a64.row_of(form.word(PRODUCER)) is not row:
             continue

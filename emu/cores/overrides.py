@@ -22,6 +22,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "chain": {**_COMMON, **_CYCLES, "through": str, "busy": bool},
     "latency": {**_COMMON, **_CYCLES, "slot": str},
     "forward": {**_COMMON, **_CYCLES, "through": str},
+    "pair": _COMMON,
     "like": {**_COMMON, "key": str},
     "core": {"cores": list, "source": str, "width": int},
 }
@@ -144,7 +145,13 @@ def _latency(table: CoreTable, timing: Timing, override: Override) -> Timing:
     return timing._replace(latency=tuple(latency))
 
 
-_CHANGES = {"chain": _chain, "latency": _latency}
+def _pair(table: CoreTable, timing: Timing, override: Override) -> Timing:
+    latency = list(timing.latency)
+    latency[Slot.SECOND] = max(latency[Slot.SECOND], latency[Slot.RESULT])
+    return timing._replace(latency=tuple(latency))
+
+
+_CHANGES = {"chain": _chain, "latency": _latency, "pair": _pair}
 
 
 def _forward(table: CoreTable, override: Override, path: Path) -> None:

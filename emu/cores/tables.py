@@ -244,19 +244,23 @@ def _integers(row: Any, length: int | None = None) -> bool:
     )
 
 
+def _pairs(items: Any) -> bool:
+    return isinstance(items, list) and all(_integers(item, 2) for item in items)
+
+
 def _row_problem(row: Any, resources: int, reads: int, writes: int) -> str | None:
     if not isinstance(row, list) or len(row) != 7:
         return "must be uops, throughput, ports, latencies, write groups, read groups, flags"
     uops, throughput, ports, latency, groups, roles, flags = row
     if not _integers([uops, throughput, flags]) or min(uops, throughput, flags) < 0:
         return "uops, throughput and flags must be integers from 0"
-    if not all(_integers(p, 2) and 0 <= p[0] < resources and p[1] > 0 for p in ports):
+    if not _pairs(ports) or not all(0 <= p[0] < resources and p[1] > 0 for p in ports):
         return "a port is the number of a resource and a time"
-    if not _integers(latency, len(Slot)) or not _integers(groups, len(Slot)):
+    if not _integers(latency, len(Slot)) or not _integers(groups, len(Slot)) or min(latency) < 0:
         return f"latencies and write groups are {len(Slot)} integers each"
     if not all(0 <= group < writes for group in groups):
         return "there is no such write group"
-    if not all(_integers(r, 2) and r[0] < len(Role) and r[1] < reads for r in roles):
+    if not _pairs(roles) or not all(0 <= r < len(Role) and 0 <= g < reads for r, g in roles):
         return "there is no such role or read group"
     return None
 
