@@ -2,7 +2,8 @@
 
 flat: an instruction is a cycle, whatever the core. block: what the core model says of each block
 (cores/). branch: that, and a predictor whose mistakes cost what the core's pipeline takes to
-refill (predictor.py). Models are shared by all machines of a process, since a block costs what its bytes say.
+refill (predictor.py). Models are shared by all machines of a process, since a block costs what its
+bytes say.
 """
 
 from __future__ import annotations
