@@ -104,7 +104,8 @@ static int grow_lines(Counter *c)
 }
 
 /* From now on the block at this place costs this; NULL without memory. */
-Site *counter_keep(Counter *c, uintptr_t site, uint64_t address, const Charge *charge)
+Site *counter_keep(Counter *c, uintptr_t site, uint64_t address, uint64_t physical,
+                   const Charge *charge)
 {
     Site *s;
     Line **line;
@@ -120,6 +121,6 @@ Site *counter_keep(Counter *c, uintptr_t site, uint64_t address, const Charge *c
     }
     s = place_of(c->sites, c->site_mask, site);
     c->site_count += !s->site;
-    *s = (Site){site, *line, address, charge->words * WORD, charge->prefix[charge->words]};
+    *s = (Site){site, *line, address, charge->words * WORD, charge->prefix[charge->words], physical};
     return s;
 }

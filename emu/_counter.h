@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "_caches.h"
 #include "_predictor.h"
 #include "_tracks.h"
 
@@ -21,7 +22,7 @@ enum { WORD = 4, SIXTEENTHS = 16 };
 #endif
 /* What a block costs: charges.py:Charge. */
 typedef struct {
-    uint32_t words, end, unknown;
+    uint32_t words, end, unknown, chained;
     uint32_t prefix[]; /* words + 1 of them: sixteenths of a cycle before each instruction */
 } Charge;
 
@@ -39,6 +40,7 @@ typedef struct {
     Line *line;
     uint64_t address;
     uint32_t size, total; /* of the block in bytes, of its cost in sixteenths */
+    uint64_t physical;    /* address; only where there are caches */
 } Site;
 
 typedef struct {
@@ -51,6 +53,7 @@ typedef struct {
     char on;
     Predictor *predictor; /* of the vCPU that runs; NULL for none */
     uint64_t penalty;     /* sixteenths for a misprediction */
+    CachesInUse caches;
     Tracks tracks;
     uint64_t fresh; /* the address of the last of them */
     uint64_t last_cost, exceptions;
@@ -62,7 +65,8 @@ int counter_start(Counter *c);
 void counter_end(Counter *c);
 void counter_forget(Counter *c);
 void counter_ends(const Counter *c, uint64_t pc, uint64_t ends[]);
-Site *counter_keep(Counter *c, uintptr_t site, uint64_t address, const Charge *charge);
+Site *counter_keep(Counter *c, uintptr_t site, uint64_t address, uint64_t physical,
+                   const Charge *charge);
 
 static inline uint64_t counter_hash(uint64_t value)
 {
@@ -138,6 +142,27 @@ static inline void counter_follow(Counter *c, uint64_t address, uint32_t size, u
     }
 }
 
+/* The current block waits for code or data. */
+static inline void counter_stall(Counter *c, uint64_t sixteenths)
+{
+    c->time += sixteenths;
+    if (c->line)
+        c->line->added += sixteenths;
+    if (c->tracks.on)
+        tracks_spend(&c->tracks, sixteenths, 0);
+}
+
+static inline void counter_access(Counter *c, uint64_t address, int is_write)
+{
+    uint64_t stalled;
+    if (address < c->caches.shape->base)
+        return;
+    stalled = caches_access(&c->caches, address, is_write, c->time, c->instructions,
+                            c->line && c->line->charge->chained);
+    if (stalled)
+        counter_stall(c, stalled);
+}
+
 /* Begin a block; `site` NULL where an instruction is a cycle. */
 static inline void counter_begin(Counter *c, uint64_t address, uint32_t size, Site *site)
 {
@@ -155,6 +180,12 @@ static inline void counter_begin(Counter *c, uint64_t address, uint32_t size, Si
     if (c->tracks.on || c->predictor)
         counter_follow(c, address, size, site ? site->line->charge->end : RUNS_ON,
                        site ? site->total : size / WORD * SIXTEENTHS);
+    if (UNLIKELY(c->caches.mine)) {
+        uint64_t place = site ? site->physical : address;
+        uint64_t stalled = caches_fetch(&c->caches, place, size, c->time);
+        if (stalled)
+            counter_stall(c, stalled);
+    }
 }
 
 /* Sixteenths from the instruction at `pc` to the end of the current block; 0 outside it. */

@@ -13,6 +13,7 @@ enum { INTR_UNDEFINED = 1, INTR_SVC, INTR_PREFETCH_ABORT, INTR_DATA_ABORT };
 enum { INTR_BRK = 7, INTR_HVC = 11, INTR_SMC = 13 };
 enum { ARGUMENTS = 8, REPLIES = 18 };
 enum { HOOK_INTR = 1, HOOK_INSN = 2, HOOK_BLOCK = 8, HOOK_EDGE = 1 << 15, INS_MRS = 1, INS_MSR, INS_SYS };
+enum { HOOK_MEM_READ = 1 << 10, HOOK_MEM_WRITE = 1 << 11, MEM_WRITE = 17 };
 enum { PROT_READ = 1, PROT_EXEC = 4, CTL_REMOVE_CODE = 1 << 30 | 2 << 26 | 9 };
 enum { REG_CP_REG = 290, STORM_LIMIT = 1000, FUNCTIONS = 11 };
 enum { PSTATE_SPSEL = 1, PSTATE_EL = 3 << 2, PSTATE_AFTER_EXCEPTION = 0x3c5 };
@@ -103,7 +104,7 @@ typedef struct {
     uint64_t values[REPLIES];
     void *places[REPLIES];
     uint64_t cleaned, cleaned_at; /* the cache line of the last IC IVAU, and when it was */
-    uintptr_t handles[6];
+    uintptr_t handles[7];
 } Hooks;
 
 static void stop(Hooks *h)
@@ -167,6 +168,7 @@ static Site *look_at_block(Hooks *h, uintptr_t place, uint64_t address, uint32_t
     PyObject *code, *found;
     const Charge *charge = NULL;
     Site *site = NULL;
+    uint64_t physical = address;
     if (h->c.fresh_count > 1 || (h->c.fresh_count && h->c.fresh != address))
         counter_forget(&h->c);
     h->c.fresh_count = 0;
@@ -178,7 +180,9 @@ static Site *look_at_block(Hooks *h, uintptr_t place, uint64_t address, uint32_t
         Py_DECREF(found);
     }
     Py_XDECREF(code);
-    if (charge && !(site = counter_keep(&h->c, place, address, charge)))
+    if (h->c.caches.mine && h->api.vmem_translate(h->uc, address, PROT_EXEC, &physical))
+        physical = address;
+    if (charge && !(site = counter_keep(&h->c, place, address, physical, charge)))
         PyErr_NoMemory();
     if (PyErr_Occurred())
         fail(h);
@@ -219,6 +223,17 @@ static void on_block(void *uc, uint64_t address, uint32_t size, void *user)
     if (c->on && !(site = counter_find(c, CALLER(), address, size)))
         site = look_at_block(h, CALLER(), address, size);
     counter_begin(c, address, size, site);
+}
+
+/* A load or a store, at a physical address. */
+static void on_memory(void *uc, int kind, uint64_t address, int size, int64_t value, void *user)
+{
+    Counter *c = &((Hooks *)user)->c;
+    (void)uc;
+    (void)size;
+    (void)value;
+    if (c->caches.mine)
+        counter_access(c, address, kind == MEM_WRITE);
 }
 
 /* Unicorn translates: the place it writes may have stood for another block. */
@@ -805,6 +820,26 @@ static PyObject *hooks_predict(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(cache_doc, "cache(mine, hierarchy, shared)\n\n"
+                        "The running vCPU's caches.py:Caches and what is behind them; before the "
+                        "first run.");
+
+static PyObject *hooks_cache(PyObject *self, PyObject *args)
+{
+    Hooks *h = (Hooks *)self;
+    unsigned long long mine, hierarchy, shared;
+    if (!PyArg_ParseTuple(args, "KKK", &mine, &hierarchy, &shared))
+        return NULL;
+    if (mine && !h->handles[6] &&
+        h->api.hook_add(h->uc, &h->handles[6], HOOK_MEM_READ | HOOK_MEM_WRITE, on_memory, h, 1, 0)) {
+        PyErr_SetString(PyExc_RuntimeError, "Unicorn refused a hook");
+        return NULL;
+    }
+    h->c.caches = (CachesInUse){(Caches *)(uintptr_t)mine, (const Hierarchy *)(uintptr_t)hierarchy,
+                                (uint32_t *)(uintptr_t)shared};
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(frames_doc, "frames() -> [(kind, key, parent, calls, sixteenths, instructions)]\n\n"
                          "The tree of frames (tracks.py); a parent stands before its children.");
 
@@ -1133,6 +1168,7 @@ static PyMethodDef hooks_methods[] = {
     {"follow", hooks_follow, METH_NOARGS, follow_doc},
     {"run_vcpu", hooks_run_vcpu, METH_O, run_vcpu_doc},
     {"predict", hooks_predict, METH_VARARGS, predict_doc},
+    {"cache", hooks_cache, METH_VARARGS, cache_doc},
     {"frames", hooks_frames, METH_NOARGS, frames_doc},
     {"last_cost", hooks_last_cost, METH_NOARGS, last_cost_doc},
     {"take_back_last", hooks_take_back, METH_NOARGS, take_back_doc},

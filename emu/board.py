@@ -31,6 +31,7 @@ from emu.bus import (
     Line,
     Place,
 )
+from emu.caches import Caches
 from emu.console import Console
 from emu.cpu import CORES
 from emu.devices.pl011 import Pl011
@@ -238,7 +239,7 @@ class Board:
         if not monitor.write(reg, value):
             return None
         if monitor.needs_ends and not self._ends:
-            self._ends = engine.hooks.ends(engine.get("PC"))
+            self._ends = self._tallies(engine.get("PC"))
         self._drive_monitor(self.running)
         engine.hooks.deadline = min(engine.hooks.deadline, self.next_overflow())
         return 0
@@ -252,8 +253,8 @@ class Board:
         before, self._counted = self._counted, now
         others = {}
         if monitor.needs_ends:
-            ends = hooks.ends(self._engine.get("PC") if inside else NEVER)
-            others = branch_events(*(n - m for n, m in zip(ends, self._ends or ends, strict=True)))
+            ends = self._tallies(self._engine.get("PC") if inside else NEVER)
+            others = events(*(n - m for n, m in zip(ends, self._ends or ends, strict=True)))
             self._ends = ends
         else:
             self._ends = ()
@@ -376,14 +377,38 @@ class Board:
         self.current = vcpu.index
         self._counted = self._engine.cycles, self._engine.instructions
         self._ends = ()
-        vcpu.pmu.events = pmu.ACCOUNTED if self._engine.charges else pmu.ALWAYS
+        vcpu.pmu.events = self._events(vcpu)
         self._engine.use_timers(vcpu.timers)
         self._engine.hooks.run_vcpu(vcpu.index)
         if vcpu.predictor is not None:
             place = ctypes.addressof(vcpu.predictor)
             self._engine.hooks.predict(place, self._engine.misprediction)
+        if vcpu.caches is not None:
+            self._use_caches(vcpu.caches)
         if self.gic is not None and self.gic_version == 2:
             self.gic.current = vcpu.index
+
+    def _events(self, vcpu: Vcpu) -> frozenset[int]:
+        """What a vCPU's monitor counts."""
+        found = pmu.ACCOUNTED if self._engine.charges else pmu.ALWAYS
+        if vcpu.predictor is not None:
+            found |= pmu.PREDICTED
+        return found | pmu.CACHED if vcpu.caches is not None else found
+
+    def _use_caches(self, caches: Caches) -> None:
+        shape, last = self._machine.hierarchy, self._machine.last_level
+        assert shape is not None and last is not None
+        self._engine.hooks.cache(*map(ctypes.addressof, (caches, shape, last)))
+
+    def _tallies(self, pc: int) -> tuple[int, ...]:
+        """What events are told from, so far, before the instruction at pc."""
+        vcpu = self.running
+        predictor, caches = vcpu.predictor, vcpu.caches
+        branches = (0, 0) if predictor is None else (predictor.branches, predictor.misses)
+        memory = (0,) * len(MEMORY_EVENTS)
+        if caches is not None:
+            memory = tuple(getattr(caches, name) for name in MEMORY_EVENTS.values())
+        return (*branches, *memory, *self._engine.hooks.ends(pc))
 
 
 class _Sending:
@@ -420,8 +445,17 @@ class _Synchronised:
             board.sync(board.running)
 
 
+def events(branches: int, misses: int, *others: int) -> dict[int, int]:
+    """Events of the monitor from `Board._tallies` (DDI 0487, D8.11)."""
+    memory = dict(zip(MEMORY_EVENTS, others, strict=False))
+    return {
+        pmu.BR_PRED: branches, pmu.BR_MIS_PRED: misses, pmu.BR_MIS_PRED_RETIRED: misses,
+        pmu.MEM_ACCESS: memory[pmu.L1D_CACHE], **memory, **branch_events(*others[len(memory) :]),
+    }  # fmt: skip
+
+
 def branch_events(exceptions: int, *ends: int) -> dict[int, int]:
-    """Events of the monitor from exceptions taken and how blocks were left (DDI 0487, D8.11)."""
+    """Those from exceptions taken and how blocks were left."""
     immediate = sum(ends[end] for end in (BlockEnd.JUMP, BlockEnd.CONDITIONAL, BlockEnd.CALL))
     returns = ends[BlockEnd.RETURN]
     branches = immediate + returns + ends[BlockEnd.CALL_INDIRECT] + ends[BlockEnd.JUMP_INDIRECT]
@@ -430,6 +464,13 @@ def branch_events(exceptions: int, *ends: int) -> dict[int, int]:
         pmu.PC_WRITE_RETIRED: branches, pmu.BR_IMMED_RETIRED: immediate,
         pmu.BR_RETURN_RETIRED: returns, pmu.BR_RETIRED: branches,
     }  # fmt: skip
+
+
+MEMORY_EVENTS = {
+    pmu.L1D_CACHE: "accesses", pmu.L1D_CACHE_REFILL: "data_misses",
+    pmu.L1I_CACHE_REFILL: "code_misses", pmu.L2D_CACHE_REFILL: "l2_misses",
+}  # fmt: skip
+"""What of caches.py:Caches they count."""
 
 
 def _among(address: int, places: tuple[Place, ...]) -> bool:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from emu.arch import INSN_SIZE, BlockEnd, block_end
 from emu.cost import BlockCost, CostModel
 from emu.errors import EmuError
 
-_HEADER = 3
-"""Words before the prefix: how many instructions, how the block ends, how many are unknown."""
+_HEADER = 4
+"""Words before the prefix: how many instructions, how the block ends, how many are unknown, and
+whether a load of it waits for its own last result."""
 MAX_SIXTEENTHS = (1 << 32) - 1
 
 
@@ -26,6 +28,7 @@ class Charge(NamedTuple):
     cost: BlockCost
     end: BlockEnd
     address: int
+    chained: bool = False
 
     @property
     def total(self) -> int:
@@ -40,10 +43,16 @@ class Known(Protocol):
 
 
 class Charges:
-    """All blocks met so far on one core. `charge_of` is what the engine calls."""
+    """All blocks met so far on one core. `charge_of` is what the engine calls; `chains` tells which
+    blocks are `chained` (cores/chains.py), none without it."""
 
-    def __init__(self, model: CostModel, known: Known | None = None) -> None:
-        self.model, self._known = model, known
+    def __init__(
+        self,
+        model: CostModel,
+        known: Known | None = None,
+        chains: Callable[[bytes], bool] | None = None,
+    ) -> None:
+        self.model, self._known, self._chains = model, known, chains
         self.fresh: dict[bytes, BlockCost] = {}
         """What the model was asked, and nobody had known."""
         self._by_code: dict[bytes, Charge] = {}
@@ -80,11 +89,12 @@ class Charges:
         ):
             raise EmuError(f"{self.model.name}: {cost} is no cost of {len(code)} bytes of code")
         end = block_end(int.from_bytes(code[-INSN_SIZE:], "little"))
+        chained = self._chains is not None and self._chains(code)
         words = (ctypes.c_uint32 * (_HEADER + len(prefix)))(
-            len(prefix) - 1, end, cost.unknown, *prefix
+            len(prefix) - 1, end, cost.unknown, chained, *prefix
         )
         self._memory.append(words)
-        charge = Charge(code, cost, end, ctypes.addressof(words))
+        charge = Charge(code, cost, end, ctypes.addressof(words), chained)
         self._by_code[code] = self._by_address[charge.address] = charge
         return charge
 

@@ -109,6 +109,7 @@ class Checkpoint:
         self._vm_fields = {name: getattr(vm, name) for name in _VM_FIELDS}
         self._exit = copy.copy(vm.pending)
         self._machine = vm.machine.entropy.state, vm.machine.changed
+        self._last_level = bytes(vm.machine.last_level or b"")
         self._el2, self._policy = vm.el2, vm.el2.policy
         self._own: dict[int, Policy] = vm.el2.own_policies()
         self._services = {n: copy.deepcopy(s.state) for n, s in vm.el2.services.items()}
@@ -148,6 +149,8 @@ class Checkpoint:
             setattr(vm, name, value)
         vm._exit = copy.copy(self._exit)
         vm.machine.entropy.state, vm.machine.changed = self._machine
+        if vm.machine.last_level is not None:
+            ctypes.memmove(vm.machine.last_level, self._last_level, len(self._last_level))
         self._restore_el2()
         vm.board.switch_to(vm._vcpu)
         vm.board.restore(copy.deepcopy(self._devices))
@@ -175,17 +178,21 @@ def _fields(vcpu: Any) -> dict[str, Any]:
     """A vCPU's values; its context and its timers stay, and are filled again."""
     values = {field.name: getattr(vcpu, field.name) for field in dataclasses.fields(vcpu)}
     predictor = vcpu.predictor.state if vcpu.predictor is not None else None
+    caches = vcpu.caches.state if vcpu.caches is not None else None
     return values | {
         "timers": vcpu.timers.state, "pmu": copy.deepcopy(vcpu.pmu.state), "predictor": predictor,
+        "caches": caches,
     }  # fmt: skip
 
 
 def _set_fields(vcpu: Any, fields: dict[str, Any]) -> None:
-    timers, pmu, predictor = vcpu.timers, vcpu.pmu, vcpu.predictor
+    timers, pmu, predictor, caches = vcpu.timers, vcpu.pmu, vcpu.predictor, vcpu.caches
     for name, value in fields.items():
         setattr(vcpu, name, value)
     vcpu.timers, timers.state = timers, fields["timers"]
     vcpu.pmu, pmu.state = pmu, copy.deepcopy(fields["pmu"])
-    vcpu.predictor = predictor
+    vcpu.predictor, vcpu.caches = predictor, caches
     if predictor is not None:
         predictor.state = fields["predictor"]
+    if caches is not None:
+        caches.state = fields["caches"]

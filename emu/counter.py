@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from emu.arch import INSN_SIZE, BlockEnd
+from emu.caches import Caches, CachesInUse, Hierarchy
 from emu.charges import Charge, Charges
 from emu.cost import SIXTEENTHS
 from emu.predictor import Predictor
@@ -53,6 +54,7 @@ class Counter:
         self._lines: dict[tuple[int, int], _Line] = {}
         self._tracks: Tracks | None = None
         self._predictor: Predictor | None = None
+        self._caches: CachesInUse | None = None
         self._penalty = self._exceptions = 0
 
     def account(self, charges: Charges) -> None:
@@ -91,6 +93,39 @@ class Counter:
         if self._tracks:
             self._tracks.begin(address, size, end)
         self._spend(cost, size // INSN_SIZE)
+        if self._caches:
+            place = address if code is None else self._physical(address)
+            self._stall(self._caches.fetch(place, size, self._time))
+
+    def _physical(self, address: int) -> int:
+        """Where the code at a virtual address lies."""
+        return address
+
+    @property
+    def _time(self) -> int:
+        return self.cycles * SIXTEENTHS + self.fraction
+
+    def _stall(self, sixteenths: int) -> None:
+        """The current block waits for code or data."""
+        if self._line:
+            self._line.added += sixteenths
+        self._spend(sixteenths, 0)
+
+    def access(self, address: int, is_write: bool) -> None:
+        """A load or a store at a physical address."""
+        if self._caches and address >= self._caches.shape.base:
+            chained = self._line is not None and self._line.charge.chained
+            self._stall(self._caches.access(
+                address, self._time, self.instructions, is_write=is_write, chained=chained
+            ))  # fmt: skip
+
+    def cache(self, mine: int, hierarchy: int, shared: int) -> None:
+        """The running vCPU's `Caches`, their `Hierarchy` and what vCPUs share; 0 for none."""
+        self._caches = None
+        if mine:
+            shape = Hierarchy.from_address(hierarchy)
+            last = shape.last_level_type().from_address(shared)
+            self._caches = CachesInUse(Caches.from_address(mine), shape, last)
 
     def predict(self, address: int, penalty: int) -> None:
         """The running vCPU's `Predictor`, and sixteenths for each misprediction; 0 for none."""

@@ -23,10 +23,13 @@ from emu.cpu import (
     HOOK_BLOCK,
     HOOK_INSN,
     HOOK_INTR,
+    HOOK_MEM,
     INS_MRS,
     INS_MSR,
     INS_SYS,
     INTR_CALLBACK,
+    MEM_WRITE,
+    MEMORY_CALLBACK,
     MRS_CALLBACK,
     PAGE,
     PROT_EXEC,
@@ -133,6 +136,7 @@ class PythonHooks(Counter):
         self._identification: dict[tuple[int, int], int] = {}
         self._access: RegisterAccess | None = None
         self._failure: BaseException | None = None
+        self._hears_memory = False
         # The callbacks find the hooks through this cell, filled only while start() runs, so
         # that no reference cycle keeps a finished engine and its memory alive.
         self._running: list[Any] = []
@@ -174,6 +178,25 @@ class PythonHooks(Counter):
         cpu.hook(HOOK_INSN, on_access(False), ctypes.c_int(INS_MRS))
         cpu.hook(HOOK_INSN, on_access(True), ctypes.c_int(INS_MSR))
         cpu.hook(HOOK_INSN, MRS_CALLBACK(on_sys), ctypes.c_int(INS_SYS))
+
+    def cache(self, mine: int, hierarchy: int, shared: int) -> None:
+        """As `Counter` does; loads and stores are heard of from the first time on."""
+        super().cache(mine, hierarchy, shared)
+        if not mine or self._hears_memory:
+            return
+        self._hears_memory, running = True, self._running
+
+        def on_memory(_uc: int, kind: int, address: int, *_: int) -> None:
+            try:
+                running[0].access(address, kind == MEM_WRITE)
+            except BaseException as failure:
+                running[0]._fail(failure)
+
+        self._cpu.hook(HOOK_MEM, MEMORY_CALLBACK(on_memory))
+
+    def _physical(self, address: int) -> int:
+        found = self._cpu.translate(address, PROT_EXEC)
+        return address if found is None else found
 
     def start(
         self,

@@ -12,6 +12,7 @@ from typing import Any
 
 from emu.arch import mpidr
 from emu.bus import STOLEN_TIME, STOLEN_TIME_RECORD
+from emu.caches import Caches, Hierarchy
 from emu.clock import Clock
 from emu.entropy import Splitmix
 from emu.pmu import Pmu
@@ -38,7 +39,8 @@ class Vcpu:
     `stolen_start` what the record counts from. `ready_since` is when it last became ready, None
     while it runs or sleeps. `admitted`: a CPU_ON of it is granted (vCPU hot-add). `lines` are
     the timers whose interrupt lines are high, 4 stands for the performance monitor's, and
-    `alarm` is when the next timer goes (board.py). `predictor` is there where branches are timed.
+    `alarm` is when the next timer goes (board.py). `predictor` is there where branches are timed,
+    `caches` where memory is.
     """
 
     index: int
@@ -54,6 +56,7 @@ class Vcpu:
     admitted: bool = True
     timers: Timers = field(default_factory=Timers, repr=False)
     predictor: Predictor | None = field(default=None, repr=False)
+    caches: Caches | None = field(default=None, repr=False)
     pmu: Pmu = field(default_factory=lambda: Pmu(PmuState()), repr=False)
     lines: int = 0
     alarm: int = NEVER
@@ -67,6 +70,8 @@ class Vcpu:
         self.timers.ctl[:] = 0, 0
         if self.predictor is not None:
             self.predictor.clear()
+        if self.caches is not None:
+            self.caches.clear()
         self.pmu = Pmu(PmuState(), self.pmu.events)
 
     @property
@@ -76,12 +81,20 @@ class Vcpu:
 
 
 class Machine:
-    """The vCPUs and what they share."""
+    """The vCPUs and what they share: `last_level` is their cache, where there is a hierarchy."""
 
     def __init__(
-        self, cpus: int, clock: Clock, seed: int, *, stolen_time: bool, predictors: bool = False
+        self,
+        cpus: int,
+        clock: Clock,
+        seed: int,
+        *,
+        stolen_time: bool,
+        predictors: bool = False,
+        hierarchy: Hierarchy | None = None,
     ) -> None:
-        self.clock, self._predictors = clock, predictors
+        self.clock, self._predictors, self.hierarchy = clock, predictors, hierarchy
+        self.last_level = hierarchy.last_level_type()() if hierarchy else None
         self.vcpus: list[Vcpu] = []
         for index in range(cpus):
             self._add(mpidr(index), MpState.STOPPED)
@@ -104,7 +117,10 @@ class Machine:
     def _add(self, mpidr: int, state: MpState) -> Vcpu:
         timers = Timers(rate=self.clock.rate)
         predictor = Predictor() if self._predictors else None
-        vcpu = Vcpu(len(self.vcpus), mpidr, state, timers=timers, predictor=predictor)
+        caches = Caches() if self.hierarchy else None
+        vcpu = Vcpu(
+            len(self.vcpus), mpidr, state, timers=timers, predictor=predictor, caches=caches
+        )
         self.vcpus.append(vcpu)
         return vcpu
 

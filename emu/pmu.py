@@ -6,7 +6,9 @@ by `count`, which whoever switches vCPUs calls, and on each access. `next_overfl
 many cycles the interrupt is due at the earliest.
 
 Events are named as there. Those of branches and exceptions count where blocks are accounted for
-(counter.py), which is also when PMCEID announces them; any other counts nothing. Not modelled:
+(counter.py), those of mispredictions and caches where these are timed (timing.py), which is also
+when PMCEID announces them; any other counts nothing. Accesses are counted as Unicorn makes them:
+two for a pair. Not modelled:
 filtering by exception level (only both, P and U, stop a counter), event counters of 64 bits, and
 what the extensions after Armv8.0 have added.
 """
@@ -38,6 +40,13 @@ ALWAYS = frozenset((SW_INCR, INST_RETIRED, CPU_CYCLES, CHAIN))
 ACCOUNTED = ALWAYS | {
     EXC_TAKEN, EXC_RETURN, PC_WRITE_RETIRED, BR_IMMED_RETIRED, BR_RETURN_RETIRED, BR_RETIRED,
 }  # fmt: skip
+BR_MIS_PRED, BR_PRED, BR_MIS_PRED_RETIRED = 0x10, 0x12, 0x22
+PREDICTED = frozenset((BR_MIS_PRED, BR_PRED, BR_MIS_PRED_RETIRED))
+L1I_CACHE_REFILL, L1D_CACHE_REFILL, L1D_CACHE = 0x01, 0x03, 0x04
+MEM_ACCESS, L2D_CACHE_REFILL = 0x13, 0x17
+CACHED = frozenset((
+    L1I_CACHE_REFILL, L1D_CACHE_REFILL, L1D_CACHE, MEM_ACCESS, L2D_CACHE_REFILL,
+))  # fmt: skip
 EVENT_MASK, FILTER_P, FILTER_U = 0x3FF, 1 << 31, 1 << 30
 MASK32, MASK64 = 0xFFFF_FFFF, (1 << 64) - 1
 
@@ -69,7 +78,7 @@ class Pmu:
     @property
     def needs_ends(self) -> bool:
         """Whether an event is chosen that `count` has to be told of besides the first two."""
-        return any(self._event(n) in ACCOUNTED - ALWAYS for n in range(COUNTERS))
+        return any(self._event(n) in self.events - ALWAYS for n in range(COUNTERS))
 
     # -- counting -------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from typing import Any, Protocol, TypeVar
 from emu import exits, savefile
 from emu.board import DEVICES, GIC_VERSIONS, Board
 from emu.boot import load_image
+from emu.caches import Caches
 from emu.clock import Clock
 from emu.console import Console, ConsoleState
 from emu.cost import SIXTEENTHS
@@ -51,7 +52,7 @@ from emu.smccc import Call, Ret
 from emu.state import U32, U128, Count, Cycles, StateError, from_state, to_state
 from emu.symbols import Symbols
 from emu.taken import Taken
-from emu.timing import Timing
+from emu.timing import Timing, choose_timing
 
 MIB = 1 << 20
 MAX_MEMORIES, MAX_MEMORY = 64, 65 << 30
@@ -117,6 +118,7 @@ class _VcpuState:
     timers: tuple[int, ...]
     pmu: PmuState
     predictor: bytes
+    caches: bytes
     lines: U32
     registers: dict[str, U128] | None
 
@@ -157,6 +159,7 @@ class _State:
     epoch_ns: int
     entropy: int
     vcpus: tuple[_VcpuState, ...]
+    last_level: bytes
     running: U32
     slice_end: Cycles
     changed: bool
@@ -273,6 +276,7 @@ def _capture(vm: Saved) -> dict[str, Any]:
         epoch_ns=vm.clock.epoch_ns,
         entropy=machine.entropy.state,
         vcpus=tuple(_capture_vcpu(vm, vcpu) for vcpu in machine.vcpus),
+        last_level=zlib.compress(machine.last_level) if machine.last_level is not None else b"",
         running=vm._vcpu.index,
         slice_end=vm._slice_end,
         changed=machine.changed,
@@ -325,7 +329,7 @@ def _capture_vcpu(vm: Saved, vcpu: Vcpu) -> _VcpuState:
         vcpu.mpidr, vcpu.state, vcpu.waiting, vcpu.admitted, vcpu.start, vcpu.stolen,
         vcpu.stolen_start, vcpu.stolen_base, vcpu.ready_since, vcpu.timers.state,
         vcpu.pmu.state, b"" if vcpu.predictor is None else zlib.compress(vcpu.predictor.state),
-        vcpu.lines, registers,
+        b"" if vcpu.caches is None else zlib.compress(vcpu.caches.state), vcpu.lines, registers,
     )  # fmt: skip
 
 
@@ -364,8 +368,11 @@ def _check_vcpu(place: str, vcpu: _VcpuState, state: _State) -> None:
     _demand((vcpu.stolen_start or 0) <= vcpu.stolen, f"{place}.stolen_start exceeds stolen")
     _demand(len(vcpu.timers) == TIMER_VALUES and max(*vcpu.timers[:2], vcpu.timers[6]) <= 3
             and vcpu.lines <= 7, f"{place} has no such timers")
-    _demand(bool(vcpu.predictor) == (state.timing == Timing.BRANCH)
-            and _predictor(vcpu.predictor) is not None, f"{place} has no such predictor")
+    timing = choose_timing(state.core, state.timing)
+    _demand(bool(vcpu.predictor) == timing.predicts
+            and _unpacked(vcpu.predictor, Predictor) is not None, f"{place} has no such predictor")
+    _demand(bool(vcpu.caches) == (timing is Timing.CACHE)
+            and _unpacked(vcpu.caches, Caches) is not None, f"{place} has no such caches")
     _demand(len(vcpu.pmu.types) == len(vcpu.pmu.counts) == COUNTERS,
             f"{place} has no such counters")
     known = vcpu.registers is not None or vcpu.start is not None
@@ -374,9 +381,9 @@ def _check_vcpu(place: str, vcpu: _VcpuState, state: _State) -> None:
         _check_registers(f"{place}.registers", vcpu.registers)
 
 
-def _predictor(packed: bytes) -> bytes | None:
-    """A predictor's state; None where it cannot be one."""
-    size = ctypes.sizeof(Predictor)
+def _unpacked(packed: bytes, kind: Any) -> bytes | None:
+    """The state of a predictor or of caches; None where it cannot be one."""
+    size = ctypes.sizeof(kind)
     try:
         state = zlib.decompressobj().decompress(packed, size + 1) if packed else bytes(size)
     except zlib.error:
@@ -430,6 +437,7 @@ def _restore(vm: Saved, state: _State, file: SaveFile) -> None:
     vm.clock.epoch_ns = state.epoch_ns
     vm.engine.exceptions.state = state.exceptions
     vm.machine.entropy.state, vm.machine.changed = state.entropy, state.changed
+    _restore_last_level(vm.machine, state.last_level)
     vm._slice_end, vm.takes_mmio = state.slice_end, state.takes_mmio
     vm._calls, vm._last_call = state.calls, state.last_call
     vm._exit = _restore_exit(state)
@@ -513,7 +521,18 @@ def _restore_vcpu(vcpu: Vcpu, saved: _VcpuState) -> None:
     vcpu.ready_since = saved.ready_since
     vcpu.timers.state, vcpu.pmu.state, vcpu.lines = saved.timers, saved.pmu, saved.lines
     if vcpu.predictor is not None:
-        vcpu.predictor.state = _predictor(saved.predictor) or b""
+        vcpu.predictor.state = _unpacked(saved.predictor, Predictor) or b""
+    if vcpu.caches is not None:
+        vcpu.caches.state = _unpacked(saved.caches, Caches) or b""
+
+
+def _restore_last_level(machine: Machine, packed: bytes) -> None:
+    last = machine.last_level
+    _demand(bool(packed) == (last is not None), "its vCPUs share no such cache")
+    if last is not None:
+        data = _unpacked(packed, type(last))
+        _demand(data is not None, "its vCPUs share no such cache")
+        ctypes.memmove(last, data or b"", ctypes.sizeof(last))
 
 
 def _restore_registers(vm: Saved, state: _State) -> None:

@@ -2,8 +2,8 @@
 
 flat: an instruction is a cycle, whatever the core. block: what the core model says of each block
 (cores/). branch: that, and a predictor whose mistakes cost what the core's pipeline takes to
-refill (predictor.py). Models are shared by all machines of a process, since a block costs what its
-bytes say.
+refill (predictor.py). cache: that, and caches whose misses are waited for (caches.py). Models are
+shared by all machines of a process, since a block costs what its bytes say.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from emu.errors import EmuError
 
 if TYPE_CHECKING:
     from emu.blockcache import BlockCache
+    from emu.caches import Hierarchy
 
 
 class Timing(enum.StrEnum):
@@ -27,6 +28,12 @@ class Timing(enum.StrEnum):
     FLAT = "flat"
     BLOCK = "block"
     BRANCH = "branch"
+    CACHE = "cache"
+
+    @property
+    def predicts(self) -> bool:
+        """Whether branches are predicted."""
+        return self in (Timing.BRANCH, Timing.CACHE)
 
 
 UNTIMED = (DEFAULT_CORE, "max")
@@ -44,23 +51,34 @@ def choose_timing(core: str, name: str | None) -> Timing:
     if core in UNTIMED and name != Timing.FLAT:
         timed = ", ".join(name for name in CORES if name not in UNTIMED)
         raise EmuError(f"--timing {name} needs a --core whose times are known: {timed}")
+    if name == Timing.CACHE:
+        from emu.cores.hierarchies import CACHES
+
+        if core not in CACHES:
+            raise EmuError(
+                f"--timing {name}: nobody we can cite has measured the caches of {core}; "
+                f"there is {', '.join(CACHES)}"
+            )
     return Timing(name)
 
 
-_opened: dict[str, tuple[Charges, BlockCache]] = {}
+_opened: dict[tuple[str, bool], tuple[Charges, BlockCache]] = {}
 
 
-def charges_of(core: str) -> Charges:
+def charges_of(core: str, timing: Timing = Timing.BLOCK) -> Charges:
     """What blocks cost on a core: one set for this process, and a file for the next."""
-    if core not in _opened:
+    chained = timing is Timing.CACHE
+    if (core, chained) not in _opened:
         from emu.blockcache import BlockCache, path_of  # most runs need none of it
         from emu.cores import core as model
+        from emu.cores.chains import is_chained
 
         if not _opened:
             atexit.register(keep_charges)
         cache = BlockCache(path_of(core) if core not in UNTIMED else None)
-        _opened[core] = Charges(model(core), cache), cache
-    return _opened[core][0]
+        charges = Charges(model(core), cache, is_chained if chained else None)
+        _opened[core, chained] = charges, cache
+    return _opened[core, chained][0]
 
 
 def misprediction_of(core: str) -> int:
@@ -68,6 +86,13 @@ def misprediction_of(core: str) -> int:
     from emu.cores import mispredicted
 
     return mispredicted(core) * SIXTEENTHS
+
+
+def hierarchy_of(core: str, hz: int, base: int = 0) -> Hierarchy:
+    """A core's caches at so many cycles a second; memory begins at `base`."""
+    from emu.cores.hierarchies import hierarchy
+
+    return hierarchy(core, hz, base)
 
 
 def keep_charges() -> None:
