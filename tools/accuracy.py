@@ -6,7 +6,8 @@
 CoreMark must be the very binary whose results are compared: that of the freqbench project, which
 measured it on phones (kdrag0n/freqbench, bin/coremark and its musl loader). Neither it nor
 Dhrystone is part of this repository. Dhrystone takes the number of runs as its argument. The loops
-of guests/latency_loops.c are compared with what Texas Instruments measured with lmbench.
+of guests/latency_loops.c are compared with what Texas Instruments measured with lmbench, walks over
+memory with what boards were measured to take (memory_accuracy.py).
 
 A program runs twice on the engine of each core, with more and with fewer iterations; what the
 longer run takes more is what is compared.
@@ -20,24 +21,29 @@ import struct
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 from compare_mca import blocks_of, branch_target  # noqa: E402
+from memory_accuracy import table as memory_table  # noqa: E402
+from memory_accuracy import walks  # noqa: E402
 from user_program import UserProgram  # noqa: E402
 
 from emu.a64 import Branch, decode  # noqa: E402
+from emu.caches import Caches  # noqa: E402
 from emu.charges import Charges  # noqa: E402
 from emu.cores import core, names  # noqa: E402
+from emu.cores.chains import is_chained  # noqa: E402
+from emu.cores.hierarchies import CACHES  # noqa: E402
 from emu.cost import SIXTEENTHS  # noqa: E402
 from emu.elf import load_elf  # noqa: E402
 from emu.engine import Engine  # noqa: E402
 from emu.errors import EmuError  # noqa: E402
 from emu.image import Image, Ram, Wish  # noqa: E402
 from emu.predictor import Predictor  # noqa: E402
-from emu.timing import Timing, misprediction_of  # noqa: E402
+from emu.timing import Timing, hierarchy_of, misprediction_of  # noqa: E402
 
 COREMARK_PER_MHZ: Mapping[str, tuple[float, str]] = {
     # Medians over phones of freqbench's results, and what is to be said of them.
@@ -73,6 +79,8 @@ LOOPS: Mapping[tuple[str, str], Mapping[str, float]] = {
     ("latency", "fdiv_32"): {"cortex-a53": 13.0, "cortex-a72": 11.0},
     ("latency", "fdiv_64"): {"cortex-a53": 22.0, "cortex-a72": 18.0},
 }
+HZ = 1_500_000_000
+"""Cycles a second, where memory matters."""
 OPERATIONS = 32
 """Of one turn of a loop in guests/latency_loops.c."""
 MARKS = "<!-- accuracy: tools/accuracy.py -->", "<!-- accuracy ends -->"
@@ -95,18 +103,24 @@ class Row(NamedTuple):
     """What errors are relative to; 0 where nothing was measured."""
     block: float
     branch: float = 0
+    cache: float = 0
     note: str = ""
 
 
-def timed(name: str, timing: Timing) -> tuple[Engine, Predictor | None]:
-    """An engine that counts a core's cycles, and the branch predictor it uses."""
-    engine = Engine()
-    engine.account(Charges(core(name)))
-    if timing is not Timing.BRANCH:
-        return engine, None
-    predictor = Predictor()
-    engine.hooks.predict(ctypes.addressof(predictor), misprediction_of(name))
-    return engine, predictor
+def timed(name: str, timing: Timing) -> tuple[Engine, list[Any]]:
+    """An engine that counts a core's cycles, and the memory it uses for that."""
+    engine, kept = Engine(), []
+    cached = timing is Timing.CACHE
+    engine.account(Charges(core(name), chains=is_chained if cached else None))
+    if timing.predicts:
+        kept.append(Predictor())
+        engine.hooks.predict(ctypes.addressof(kept[0]), misprediction_of(name))
+    if cached:
+        shape = hierarchy_of(name, HZ)
+        parts = Caches(), shape, shape.last_level_type()()
+        kept += parts
+        engine.hooks.cache(*map(ctypes.addressof, parts))
+    return engine, kept
 
 
 def run(program: Program, arguments: str, name: str, timing: Timing) -> int:
@@ -126,32 +140,33 @@ def difference(
     return (more - less) / (counts[0] - counts[1])
 
 
-def both(program: Program, arguments: str, counts: tuple[int, int], name: str) -> Iterator[float]:
-    """Cycles of one iteration, first without and then with a branch predictor."""
-    for timing in (Timing.BLOCK, Timing.BRANCH):
-        yield difference(program, arguments, counts, name, timing)
+def each(program: Program, arguments: str, counts: tuple[int, int], name: str) -> Iterator[float]:
+    """Cycles of one iteration: the blocks alone, with a branch predictor, with caches too."""
+    for timing in (Timing.BLOCK, Timing.BRANCH, Timing.CACHE):
+        known = timing is not Timing.CACHE or name in CACHES
+        yield difference(program, arguments, counts, name, timing) if known else 0
 
 
 def coremark(program: Program, wanted: Sequence[str]) -> Iterator[Row]:
     """Cycles an iteration."""
     for name in wanted:
-        block, branch = both(program, COREMARK_ARGUMENTS, COREMARK_ITERATIONS, name)
+        found = each(program, COREMARK_ARGUMENTS, COREMARK_ITERATIONS, name)
         score, note = COREMARK_PER_MHZ.get(name, (0.0, ""))
         truth = 1_000_000 / score if score else 0
         yield Row("CoreMark, cycles", name, f"{truth:,.0f}" if score else "-", truth,
-                  block, branch, note)  # fmt: skip
+                  *found, note)  # fmt: skip
 
 
 def dhrystone(program: Program, wanted: Sequence[str]) -> Iterator[Row]:
     """Dhrystone MIPS per MHz."""
     for name in wanted:
-        block, branch = (
-            1e6 / cycles / DHRYSTONES_OF_A_MIPS
-            for cycles in both(program, "{}", DHRYSTONE_RUNS, name)
-        )
+        found = [
+            1e6 / cycles / DHRYSTONES_OF_A_MIPS if cycles else 0
+            for cycles in each(program, "{}", DHRYSTONE_RUNS, name)
+        ]
         low, high = DMIPS_PER_MHZ.get(name, (0, 0))
         yield Row("Dhrystone, DMIPS/MHz", name, f"{low} to {high}" if high else "-",
-                  (low + high) / 2, block, branch,
+                  (low + high) / 2, *found,
                   "another compiler and libc" if high else "")  # fmt: skip
 
 
@@ -198,11 +213,12 @@ def with_error(value: float, truth: float) -> str:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown."""
-    lines = ["| what | core | measured | `--timing block` | `--timing branch` |", "|---" * 5 + "|"]
+    timings = (f"`--timing {timing}`" for timing in ("block", "branch", "cache"))
+    lines = [f"| what | core | measured | {' | '.join(timings)} |", "|---" * 6 + "|"]
     for row in rows:
         measured = f"{row.measured} ({row.note})" if row.note else row.measured
-        block, branch = with_error(row.block, row.truth), with_error(row.branch, row.truth)
-        lines.append(f"| {row.what} | {row.core} | {measured} | {block} | {branch} |")
+        found = (with_error(n, row.truth) for n in (row.block, row.branch, row.cache))
+        lines.append(f"| {row.what} | {row.core} | {measured} | {' | '.join(found)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -235,6 +251,8 @@ def main(arguments: list[str] | None = None) -> int:
             rows += dhrystone(Program(options.dhrystone, options.interpreter), wanted)
         rows += loops(ROOT / "guests" / "bin" / "latency_loops.elf", wanted)
         text = table([row for row in rows if row.truth or options.all])
+        found = list(walks(ROOT / "guests" / "bin" / "memory_walk.elf", wanted))
+        text += f"\nCycles of a load, by how much is walked over:\n\n{memory_table(found)}"
         if options.write:
             write(options.write, text)
     except EmuError as error:

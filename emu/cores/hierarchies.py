@@ -79,20 +79,20 @@ class Caches(NamedTuple):
 NO_LEVEL = Level(0, 0)
 CACHES = {
     "cortex-a53": Caches(
-        "Rockchip RK3399", Level(32, 4), Level(32, 2), NO_LEVEL, Level(512, 16, 140, 78),
-        1510, 490,
+        "Rockchip RK3399", Level(32, 4), Level(32, 2), NO_LEVEL, Level(512, 16, 140, 48),
+        1510, 470,
     ),
     "cortex-a55": Caches(
         "Rockchip RK3588", Level(32, 4), Level(32, 4), Level(128, 4, 60, 60),
         Level(3072, 12, 280, 185), 1330, 103,
     ),
     "cortex-a57": Caches(
-        "NVIDIA Tegra X1", Level(32, 2), Level(48, 3), NO_LEVEL, Level(2048, 16, 185, 113),
-        1335, 156, width=3,
+        "NVIDIA Tegra X1", Level(32, 2), Level(48, 3), NO_LEVEL, Level(2048, 16, 185, 73),
+        1335, 136, width=3,
     ),
     "cortex-a72": Caches(
-        "Rockchip RK3399", Level(32, 2), Level(48, 3), NO_LEVEL, Level(1024, 16, 167, 113),
-        1550, 124, width=3,
+        "Rockchip RK3399", Level(32, 2), Level(48, 3), NO_LEVEL, Level(1024, 16, 167, 73),
+        1550, 104, width=3,
     ),
     "cortex-a76": Caches(
         "Rockchip RK3588", Level(64, 4), Level(64, 4), Level(512, 8, 60, 60),
