@@ -14,7 +14,8 @@ int counter_start(Counter *c)
 {
     c->sites = calloc(FIRST_ROOM, sizeof *c->sites);
     c->lines = calloc(FIRST_ROOM, sizeof *c->lines);
-    c->site_room = c->line_room = FIRST_ROOM;
+    c->site_mask = FIRST_ROOM - 1;
+    c->line_room = FIRST_ROOM;
     c->on = c->sites && c->lines;
     return c->on ? 0 : -1;
 }
@@ -32,35 +33,47 @@ void counter_end(Counter *c)
 /* Forget all places; what was counted stays. */
 void counter_forget(Counter *c)
 {
-    memset(c->sites, 0, c->site_room * sizeof *c->sites);
+    memset(c->sites, 0, (c->site_mask + 1) * sizeof *c->sites);
     c->site_count = c->fresh_count = 0;
 }
 
-static Site *place_of(Site *sites, uint64_t room, uintptr_t site)
+/* How often blocks were left in each way, before the instruction at pc. */
+void counter_ends(const Counter *c, uint64_t pc, uint64_t ends[])
+{
+    uint64_t rest = pc - c->block_start;
+    for (uint64_t n = 0; n < c->line_room; n++)
+        if (c->lines[n])
+            ends[c->lines[n]->charge->end] += c->lines[n]->runs - c->lines[n]->cuts;
+    if (c->line && rest < c->block_size && c->block_size == c->line->charge->words * WORD)
+        ends[c->line->charge->end]--;
+}
+
+static Site *place_of(Site *sites, uint64_t mask, uintptr_t site)
 {
     uint64_t n = counter_hash(site);
-    while (sites[n & (room - 1)].site && sites[n & (room - 1)].site != site)
+    while (sites[n & mask].site && sites[n & mask].site != site)
         n++;
-    return &sites[n & (room - 1)];
+    return &sites[n & mask];
 }
 
 static int grow_sites(Counter *c)
 {
+    uint64_t mask = c->site_mask * 2 + 1;
     Site *larger;
-    if (c->site_count * 2 < c->site_room)
+    if (c->site_count * 2 <= c->site_mask)
         return 0;
     if (c->site_count >= MOST_SITES) {
         counter_forget(c);
         return 0;
     }
-    if (!(larger = calloc(c->site_room * 2, sizeof *larger)))
+    if (!(larger = calloc(mask + 1, sizeof *larger)))
         return -1;
-    for (uint64_t n = 0; n < c->site_room; n++)
+    for (uint64_t n = 0; n <= c->site_mask; n++)
         if (c->sites[n].site)
-            *place_of(larger, c->site_room * 2, c->sites[n].site) = c->sites[n];
+            *place_of(larger, mask, c->sites[n].site) = c->sites[n];
     free(c->sites);
     c->sites = larger;
-    c->site_room *= 2;
+    c->site_mask = mask;
     return 0;
 }
 
@@ -105,7 +118,7 @@ Site *counter_keep(Counter *c, uintptr_t site, uint64_t address, const Charge *c
         (*line)->charge = charge;
         c->line_count++;
     }
-    s = place_of(c->sites, c->site_room, site);
+    s = place_of(c->sites, c->site_mask, site);
     c->site_count += !s->site;
     *s = (Site){site, *line, address, charge->words * WORD, charge->prefix[charge->words]};
     return s;

@@ -8,9 +8,17 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "_predictor.h"
 #include "_tracks.h"
 
 enum { WORD = 4, SIXTEENTHS = 16 };
+#if defined(__GNUC__)
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+#else
+#define LIKELY(condition) (condition)
+#define UNLIKELY(condition) (condition)
+#endif
 /* What a block costs: charges.py:Charge. */
 typedef struct {
     uint32_t words, end, unknown;
@@ -21,7 +29,8 @@ typedef struct {
 typedef struct {
     uint64_t address;
     const Charge *charge;
-    uint64_t runs, refunded, instructions_refunded, added, misses;
+    uint64_t runs, refunded, instructions_refunded, added;
+    uint64_t cuts; /* runs that did not reach its end */
 } Line;
 
 /* A place in Unicorn's translated code: it stands for one block as long as it is not written anew. */
@@ -33,21 +42,26 @@ typedef struct {
 } Site;
 
 typedef struct {
-    uint64_t instructions, cycles, fraction, block_start, last_cost;
-    uint32_t block_size;
+    uint64_t time; /* sixteenths of a cycle */
+    uint64_t instructions, block_start;
     Line *line; /* of the current block; NULL: an instruction is a cycle */
-    uint64_t fresh; /* address of the block translated last, and how many were since a block began */
-    uint32_t fresh_count;
-    char on;
     Site *sites;
-    Line **lines;
-    uint64_t site_count, site_room, line_count, line_room; /* rooms are powers of two */
+    uint64_t site_mask;
+    uint32_t block_size, fresh_count; /* blocks translated since a block began */
+    char on;
+    Predictor *predictor; /* of the vCPU that runs; NULL for none */
+    uint64_t penalty;     /* sixteenths for a misprediction */
     Tracks tracks;
+    uint64_t fresh; /* the address of the last of them */
+    uint64_t last_cost, exceptions;
+    Line **lines;
+    uint64_t site_count, line_count, line_room; /* rooms are powers of two */
 } Counter;
 
 int counter_start(Counter *c);
 void counter_end(Counter *c);
 void counter_forget(Counter *c);
+void counter_ends(const Counter *c, uint64_t pc, uint64_t ends[]);
 Site *counter_keep(Counter *c, uintptr_t site, uint64_t address, const Charge *charge);
 
 static inline uint64_t counter_hash(uint64_t value)
@@ -62,30 +76,30 @@ static inline Site *counter_find(Counter *c, uintptr_t site, uint64_t address, u
     Site *s;
     if (c->fresh_count)
         return NULL;
-    while ((s = &c->sites[n++ & (c->site_room - 1)])->site != site)
+    while ((s = &c->sites[n++ & c->site_mask])->site != site)
         if (!s->site)
             return NULL;
     return s->address == address && s->size == size ? s : NULL;
 }
 
-static inline void counter_add(Counter *c, uint64_t sixteenths)
+static inline uint64_t counter_cycles(const Counter *c)
 {
-    uint64_t time = c->fraction + sixteenths;
-    c->cycles += time / SIXTEENTHS;
-    c->fraction = time % SIXTEENTHS;
+    return c->time / SIXTEENTHS;
 }
 
-static inline void counter_take_back(Counter *c, uint64_t sixteenths)
+/* What comes next is not where the last block led. */
+static inline void counter_cut(Counter *c)
 {
-    uint64_t borrow = sixteenths > c->fraction ? (sixteenths - c->fraction + 15) / SIXTEENTHS : 0;
-    c->cycles -= borrow;
-    c->fraction = c->fraction + borrow * SIXTEENTHS - sixteenths;
+    if (c->predictor)
+        c->predictor->end = RUNS_ON;
+    if (c->tracks.on)
+        c->tracks.stack->end = RUNS_ON;
 }
 
 /* Let time pass above EL1; `key` says for what. */
 static inline void counter_trap(Counter *c, uint64_t key, uint64_t sixteenths, int begins)
 {
-    counter_add(c, sixteenths);
+    c->time += sixteenths;
     if (c->tracks.on)
         tracks_trap(&c->tracks, key, sixteenths, begins);
 }
@@ -93,10 +107,34 @@ static inline void counter_trap(Counter *c, uint64_t key, uint64_t sixteenths, i
 /* An exception is taken, which costs so much. */
 static inline void counter_exception(Counter *c, uint64_t key, uint64_t back, uint64_t sixteenths)
 {
-    counter_add(c, sixteenths);
+    c->time += sixteenths;
+    c->exceptions++;
+    counter_cut(c);
     if (c->tracks.on) {
         tracks_exception(&c->tracks, key, back);
         tracks_spend(&c->tracks, sixteenths, 0);
+    }
+}
+
+/* Where the last block led, and whether that was expected. */
+static inline void counter_follow(Counter *c, uint64_t address, uint32_t size, uint32_t end,
+                                  uint64_t cost)
+{
+    Predictor *p = c->predictor;
+    uint64_t penalty = 0;
+    if (p) {
+        if (p->end > JUMP && !(p->end == CONDITIONAL && predictor_sure(p, address)) &&
+            predictor_resolve(p, address))
+            penalty = c->penalty;
+        p->end = end;
+        p->behind = address + size;
+        c->time += penalty;
+        if (c->line)
+            c->line->added += penalty;
+    }
+    if (UNLIKELY(c->tracks.on)) {
+        tracks_begin(&c->tracks, address, size, end);
+        tracks_spend(&c->tracks, cost + penalty, size / WORD);
     }
 }
 
@@ -106,18 +144,17 @@ static inline void counter_begin(Counter *c, uint64_t address, uint32_t size, Si
     c->block_start = address;
     c->block_size = size;
     c->instructions += size / WORD;
-    if (site) {
+    if (LIKELY(site)) {
         c->line = site->line;
         c->line->runs++;
-        counter_add(c, site->total);
+        c->time += site->total;
     } else {
         c->line = NULL;
-        c->cycles += size / WORD;
+        c->time += size / WORD * SIXTEENTHS;
     }
-    if (c->tracks.on) {
-        tracks_begin(&c->tracks, address, size, site ? site->line->charge->end : RUNS_ON);
-        tracks_spend(&c->tracks, site ? site->total : size / WORD * SIXTEENTHS, size / WORD);
-    }
+    if (c->tracks.on || c->predictor)
+        counter_follow(c, address, size, site ? site->line->charge->end : RUNS_ON,
+                       site ? site->total : size / WORD * SIXTEENTHS);
 }
 
 /* Sixteenths from the instruction at `pc` to the end of the current block; 0 outside it. */
@@ -134,8 +171,7 @@ static inline uint64_t counter_rest(const Counter *c, uint64_t pc)
 /* Whole cycles that had passed, and instructions retired, before the one at pc. */
 static inline uint64_t counter_cycles_at(const Counter *c, uint64_t pc)
 {
-    uint64_t rest = counter_rest(c, pc);
-    return c->cycles - (rest > c->fraction ? (rest - c->fraction + 15) / SIXTEENTHS : 0);
+    return (c->time - counter_rest(c, pc)) / SIXTEENTHS;
 }
 
 static inline uint64_t counter_instructions_at(const Counter *c, uint64_t pc)
@@ -151,13 +187,16 @@ static inline void counter_refund(Counter *c, uint64_t pc)
     if (inside > c->block_size)
         return;
     words = (c->block_size - inside) / WORD;
-    counter_take_back(c, rest);
+    c->time -= rest;
     c->instructions -= words;
     if (c->line) {
         c->line->refunded += rest;
         c->line->instructions_refunded += words;
+        c->line->cuts += words && inside + WORD * words == c->line->charge->words * WORD;
     }
     c->block_size = (uint32_t)inside;
+    if (words)
+        counter_cut(c);
     if (c->tracks.on)
         tracks_spend(&c->tracks, -rest, -words);
 }
@@ -173,7 +212,8 @@ static inline void counter_take_back_last(Counter *c)
     if (c->block_size) {
         counter_refund(c, c->block_start + c->block_size - WORD);
     } else {
-        counter_take_back(c, c->last_cost);
+        counter_cut(c);
+        c->time -= c->last_cost;
         c->instructions--;
         if (c->tracks.on)
             tracks_spend(&c->tracks, -c->last_cost, (uint64_t)-1);

@@ -80,6 +80,7 @@ typedef struct {
     const uint32_t *syndrome;      /* inside the context, at calibrated offsets */
     const uint64_t *fault_address;
     Counter c;
+    uint64_t limit; /* no block starts at or after it without a look; sixteenths */
     uint64_t deadline, expiry, exact, exact_instructions, exception_cost;
     uint32_t interrupts;
     Numbers numbers;
@@ -131,6 +132,15 @@ static uint64_t get_system(Hooks *h, CpReg reg)
 
 /* -- time ------------------------------------------------------------------------------------- */
 
+/* Whatever may keep a block from starting has changed. */
+static void set_limit(Hooks *h)
+{
+    uint64_t due = h->deadline < h->expiry ? h->deadline : h->expiry;
+    h->limit = due < NEVER / SIXTEENTHS ? due * SIXTEENTHS : NEVER;
+    if (h->stale || h->interrupts || h->steps)
+        h->limit = 0;
+}
+
 static const CpReg mdscr = {.crm = 2, .op0 = 2, .op2 = 2};
 
 static char steps(uint64_t value)
@@ -144,6 +154,7 @@ static void look_at_steps(Hooks *h)
     CpReg reg = mdscr;
     reg.val = get_system(h, mdscr);
     h->steps = h->looked = steps(reg.val);
+    set_limit(h);
     if (h->steps)
         h->api.reg_write(h->uc, REG_CP_REG, &reg);
 }
@@ -181,6 +192,18 @@ static Site *look_at_block(Hooks *h, uintptr_t place, uint64_t address, uint32_t
 #define CALLER() ((uintptr_t)__builtin_return_address(0))
 #endif
 
+/* Whether the run has to stop before this block, as it does in the end where `limit` is reached. */
+static int must_stop(Hooks *h)
+{
+    uint64_t cycles = counter_cycles(&h->c);
+    if (cycles >= h->deadline || cycles >= h->expiry || h->stale ||
+        (h->interrupts && h->interrupts & ~get(h, h->numbers.pstate)) ||
+        (h->steps && !h->looked && !(get(h, h->numbers.pstate) & PSTATE_D)))
+        return 1;
+    h->looked = 0;
+    return 0;
+}
+
 static void on_block(void *uc, uint64_t address, uint32_t size, void *user)
 {
     Hooks *h = user;
@@ -188,14 +211,11 @@ static void on_block(void *uc, uint64_t address, uint32_t size, void *user)
     Site *site = NULL;
     (void)uc;
     /* Before it is charged: the block runs after a restart. */
-    if (c->cycles >= h->deadline || c->cycles >= h->expiry || h->stale ||
-        (h->interrupts && h->interrupts & ~get(h, h->numbers.pstate)) ||
-        (h->steps && !h->looked && !(get(h, h->numbers.pstate) & PSTATE_D))) {
+    if (UNLIKELY(c->time >= h->limit) && must_stop(h)) {
         h->late = 1;
         h->api.emu_stop(h->uc);
         return;
     }
-    h->looked = 0;
     if (c->on && !(site = counter_find(c, CALLER(), address, size)))
         site = look_at_block(h, CALLER(), address, size);
     counter_begin(c, address, size, site);
@@ -241,13 +261,10 @@ static uint64_t expiry(Hooks *h, int timer, uint64_t cycles)
 static void rearm(Hooks *h, uint64_t cycles)
 {
     uint64_t physical, virtual;
-    if (!h->timers) {
-        h->expiry = NEVER;
-        return;
-    }
-    physical = expiry(h, 0, cycles);
-    virtual = expiry(h, 1, cycles);
+    physical = h->timers ? expiry(h, 0, cycles) : NEVER;
+    virtual = h->timers ? expiry(h, 1, cycles) : NEVER;
     h->expiry = physical < virtual ? physical : virtual;
+    set_limit(h);
 }
 
 static int read_timer(Hooks *h, const CpReg *reg, int timer, uint64_t cycles, uint64_t *value)
@@ -469,8 +486,10 @@ static uint32_t on_access(Hooks *h, const CpReg *reg, int is_write, int destinat
         return on_timer(h, reg, is_write, destination);
     if (reg->crn == CRN_IDENTIFICATION && !is_write)
         return on_identification(h, reg, destination);
-    if (is_write && same_register(reg, &mdscr))
+    if (is_write && same_register(reg, &mdscr)) {
         h->steps = steps(reg->val);
+        set_limit(h);
+    }
     if (reg->op0 != 3 || (!is_monitor(reg) && !is_gic(reg)))
         return 0;
     if (is_monitor(reg))
@@ -533,8 +552,10 @@ static uint32_t on_sys(void *uc, int source, const CpReg *reg, void *user)
     (void)source;
     if (reg->crn == 7 && reg->crm == 5 && reg->op1 == 3 && reg->op2 == 1)
         forget_line(h, reg->val); /* IC IVAU */
-    else if (reg->crn == 7 && (reg->crm == 1 || reg->crm == 5) && !reg->op1 && !reg->op2)
+    else if (reg->crn == 7 && (reg->crm == 1 || reg->crm == 5) && !reg->op1 && !reg->op2) {
         h->stale = 1; /* IC IALLUIS, IC IALLU */
+        set_limit(h);
+    }
     else
         h->cleaned = NEVER;
     return 0;
@@ -723,6 +744,20 @@ static PyObject *hooks_trap(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(ends_doc, "ends(pc) -> (exceptions taken, blocks left by each arch.py:BlockEnd)\n\n"
+                       "So far, before the instruction at pc.");
+
+static PyObject *hooks_ends(PyObject *self, PyObject *argument)
+{
+    const Counter *c = &((Hooks *)self)->c;
+    uint64_t pc = PyLong_AsUnsignedLongLong(argument), n[EXCEPTION_RETURN + 1] = {0};
+    if (PyErr_Occurred())
+        return NULL;
+    counter_ends(c, pc, n);
+    return Py_BuildValue("KKKKKKKKKK", c->exceptions, n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7],
+                         n[8]);
+}
+
 PyDoc_STRVAR(counter_doc, "counter() -> address\n\nWhere the native half of a device finds it.");
 
 static PyObject *hooks_counter(PyObject *self, PyObject *ignored)
@@ -752,6 +787,21 @@ static PyObject *hooks_run_vcpu(PyObject *self, PyObject *argument)
         return NULL;
     if (t->on && tracks_run_vcpu(t, (uint32_t)index))
         return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(predict_doc, "predict(address, penalty)\n\n"
+                          "The running vCPU's predictor.py:Predictor, and sixteenths for each "
+                          "misprediction; 0 for none.");
+
+static PyObject *hooks_predict(PyObject *self, PyObject *args)
+{
+    Counter *c = &((Hooks *)self)->c;
+    unsigned long long address, penalty;
+    if (!PyArg_ParseTuple(args, "KK", &address, &penalty))
+        return NULL;
+    c->predictor = (Predictor *)(uintptr_t)address;
+    c->penalty = penalty;
     Py_RETURN_NONE;
 }
 
@@ -794,7 +844,8 @@ static PyObject *hooks_take_back(PyObject *self, PyObject *ignored)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(lines_doc, "lines() -> [(address, charge, runs, refunded, instructions_refunded)]\n\n"
+PyDoc_STRVAR(lines_doc, "lines() -> [(address, charge, runs, refunded, instructions_refunded, added)]"
+                        "\n\n"
                         "What every block has cost so far; `charge` is its Charge's address.");
 
 static PyObject *hooks_lines(PyObject *self, PyObject *ignored)
@@ -804,8 +855,8 @@ static PyObject *hooks_lines(PyObject *self, PyObject *ignored)
     (void)ignored;
     for (uint64_t n = 0; lines && n < c->line_room; n++) {
         Line *l = c->lines[n];
-        PyObject *line = l ? Py_BuildValue("KNKKK", l->address, PyLong_FromVoidPtr((void *)l->charge),
-                                           l->runs, l->refunded, l->instructions_refunded)
+        PyObject *line = l ? Py_BuildValue("KNKKKK", l->address, PyLong_FromVoidPtr((void *)l->charge),
+                                           l->runs, l->refunded, l->instructions_refunded, l->added)
                            : NULL;
         if (l && (!line || PyList_Append(lines, line)))
             Py_CLEAR(lines);
@@ -824,7 +875,7 @@ static PyObject *hooks_use_timers(PyObject *self, PyObject *argument)
     if (address == (unsigned long long)-1 && PyErr_Occurred())
         return NULL;
     h->timers = (Timers *)(uintptr_t)address;
-    rearm(h, h->c.cycles);
+    rearm(h, counter_cycles(&h->c));
     Py_RETURN_NONE;
 }
 
@@ -925,7 +976,7 @@ static int hooks_init(PyObject *self, PyObject *args, PyObject *keywords)
     h->fault_address = (const uint64_t *)(uintptr_t)(context + fault);
     h->log = (ExceptionLog *)(uintptr_t)log;
     h->has_pan = (char)has_pan;
-    h->expiry = h->cleaned = NEVER;
+    h->expiry = h->cleaned = h->limit = NEVER;
     h->c.last_cost = SIXTEENTHS;
     h->api = (Api){(void *)(uintptr_t)f[0], (void *)(uintptr_t)f[1], (void *)(uintptr_t)f[2],
                    (void *)(uintptr_t)f[3], (void *)(uintptr_t)f[4], (void *)(uintptr_t)f[5],
@@ -949,9 +1000,6 @@ static void hooks_dealloc(PyObject *self)
 
 static PyMemberDef hooks_members[] = {
     {"instructions", T_ULONGLONG, offsetof(Hooks, c.instructions), 0, "retired instructions"},
-    {"cycles", T_ULONGLONG, offsetof(Hooks, c.cycles), 0, "cycles since power-on"},
-    {"deadline", T_ULONGLONG, offsetof(Hooks, deadline), 0, "no block starts at or after it"},
-    {"fraction", T_ULONGLONG, offsetof(Hooks, c.fraction), 0, "sixteenths of the next cycle"},
     {"kept_cost", T_ULONGLONG, offsetof(Hooks, c.last_cost), 0,
      "last_cost() before the first block of a machine that was loaded"},
     {"exception_cost", T_ULONGLONG, offsetof(Hooks, exception_cost), 0,
@@ -959,14 +1007,119 @@ static PyMemberDef hooks_members[] = {
     {"exact", T_ULONGLONG, offsetof(Hooks, exact), READONLY, "the cycle of a register access"},
     {"exact_instructions", T_ULONGLONG, offsetof(Hooks, exact_instructions), READONLY,
      "the instructions retired before it"},
-    {"interrupts", T_UINT, offsetof(Hooks, interrupts), 0,
-     "PSTATE.I and .F of interrupts that are pending: no block starts where one is clear"},
     {"asked", T_BOOL, offsetof(Hooks, asked), READONLY, "a handler stopped the run"},
     {"late", T_BOOL, offsetof(Hooks, late), READONLY, "a deadline or an interrupt stopped it"},
-    {"stale", T_BOOL, offsetof(Hooks, stale), 0, "the guest wants all code translated anew"},
     {"watched", T_BOOL, offsetof(Hooks, watched), 0, "every exception goes to the handler"},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Hooks, weakrefs), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
+};
+
+/* Whether an attribute is set to an unsigned number of 64 bits, and to which. */
+static int number_of(PyObject *value, uint64_t *number)
+{
+    if (!value) {
+        PyErr_SetString(PyExc_TypeError, "a counter cannot be deleted");
+        return -1;
+    }
+    *number = PyLong_AsUnsignedLongLong(value);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *get_cycles(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    return PyLong_FromUnsignedLongLong(counter_cycles(&((Hooks *)self)->c));
+}
+
+static int set_cycles(PyObject *self, PyObject *value, void *ignored)
+{
+    Counter *c = &((Hooks *)self)->c;
+    uint64_t cycles;
+    (void)ignored;
+    if (number_of(value, &cycles))
+        return -1;
+    if (cycles > NEVER / SIXTEENTHS) {
+        PyErr_SetString(PyExc_OverflowError, "cycles have 60 bits");
+        return -1;
+    }
+    c->time = cycles * SIXTEENTHS + c->time % SIXTEENTHS;
+    return 0;
+}
+
+static PyObject *get_fraction(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    return PyLong_FromUnsignedLongLong(((Hooks *)self)->c.time % SIXTEENTHS);
+}
+
+static int set_fraction(PyObject *self, PyObject *value, void *ignored)
+{
+    Counter *c = &((Hooks *)self)->c;
+    uint64_t fraction;
+    (void)ignored;
+    if (number_of(value, &fraction))
+        return -1;
+    c->time = c->time / SIXTEENTHS * SIXTEENTHS + fraction % SIXTEENTHS;
+    return 0;
+}
+
+static PyObject *get_deadline(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    return PyLong_FromUnsignedLongLong(((Hooks *)self)->deadline);
+}
+
+static int set_deadline(PyObject *self, PyObject *value, void *ignored)
+{
+    Hooks *h = (Hooks *)self;
+    (void)ignored;
+    if (number_of(value, &h->deadline))
+        return -1;
+    set_limit(h);
+    return 0;
+}
+
+static PyObject *get_interrupts(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    return PyLong_FromUnsignedLong(((Hooks *)self)->interrupts);
+}
+
+static int set_interrupts(PyObject *self, PyObject *value, void *ignored)
+{
+    Hooks *h = (Hooks *)self;
+    uint64_t interrupts;
+    (void)ignored;
+    if (number_of(value, &interrupts))
+        return -1;
+    h->interrupts = (uint32_t)interrupts;
+    set_limit(h);
+    return 0;
+}
+
+static PyObject *get_stale(PyObject *self, void *ignored)
+{
+    (void)ignored;
+    return PyBool_FromLong(((Hooks *)self)->stale);
+}
+
+static int set_stale(PyObject *self, PyObject *value, void *ignored)
+{
+    Hooks *h = (Hooks *)self;
+    (void)ignored;
+    h->stale = value == Py_True;
+    set_limit(h);
+    return 0;
+}
+
+static PyGetSetDef hooks_getset[] = {
+    {"cycles", get_cycles, set_cycles, "cycles since power-on", NULL},
+    {"fraction", get_fraction, set_fraction, "sixteenths of the next cycle", NULL},
+    {"deadline", get_deadline, set_deadline, "no block starts at or after it", NULL},
+    {"interrupts", get_interrupts, set_interrupts,
+     "PSTATE.I and .F of interrupts that are pending: no block starts where one is clear", NULL},
+    {"stale", get_stale, set_stale, "the guest wants all code translated anew", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMethodDef hooks_methods[] = {
@@ -975,9 +1128,11 @@ static PyMethodDef hooks_methods[] = {
     {"refund", hooks_refund, METH_O, refund_doc},
     {"account", hooks_account, METH_O, account_doc},
     {"trap", hooks_trap, METH_VARARGS, trap_doc},
+    {"ends", hooks_ends, METH_O, ends_doc},
     {"counter", hooks_counter, METH_NOARGS, counter_doc},
     {"follow", hooks_follow, METH_NOARGS, follow_doc},
     {"run_vcpu", hooks_run_vcpu, METH_O, run_vcpu_doc},
+    {"predict", hooks_predict, METH_VARARGS, predict_doc},
     {"frames", hooks_frames, METH_NOARGS, frames_doc},
     {"last_cost", hooks_last_cost, METH_NOARGS, last_cost_doc},
     {"take_back_last", hooks_take_back, METH_NOARGS, take_back_doc},
@@ -990,7 +1145,8 @@ static PyMethodDef hooks_methods[] = {
 
 static PyType_Slot hooks_slots[] = {
     {Py_tp_doc, (void *)hooks_doc}, {Py_tp_init, hooks_init},       {Py_tp_dealloc, hooks_dealloc},
-    {Py_tp_members, hooks_members}, {Py_tp_methods, hooks_methods}, {Py_tp_new, PyType_GenericNew},
+    {Py_tp_members, hooks_members}, {Py_tp_getset, hooks_getset},   {Py_tp_methods, hooks_methods},
+    {Py_tp_new, PyType_GenericNew},
     {0, NULL},
 };
 

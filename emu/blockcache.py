@@ -147,9 +147,18 @@ class BlockCache:
                 file.write(struct.pack(f"<{len(records)}I", *starts))
                 file.writelines(record for _, record in records)
             os.replace(name, self._path)
+            self._drop_others()
         except BaseException:
             os.unlink(name)
             raise
+
+    def _drop_others(self) -> None:
+        """Files of the same core that other versions of the models have left."""
+        assert self._path is not None
+        core = self._path.name.rpartition("-")[0]
+        for other in self._path.parent.glob(f"{core}-????????????????.blocks"):
+            if other != self._path:
+                other.unlink(missing_ok=True)
 
 
 def _record(code: bytes, cost: BlockCost) -> bytes:

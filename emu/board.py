@@ -11,13 +11,14 @@ by looking (`sync`) before the interrupt controller is asked.
 
 from __future__ import annotations
 
+import ctypes
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 from emu import pmu
 from emu.accounts import Accounts, Event
-from emu.arch import PSTATE_F, PSTATE_I, SysReg, current_el
+from emu.arch import PSTATE_F, PSTATE_I, BlockEnd, SysReg, current_el
 from emu.bus import (
     FLASH,
     GIC_CPU_INTERFACE,
@@ -67,6 +68,8 @@ class Board:
         self._accounts = accounts
         self._counted = 0, 0
         """Cycles and instructions up to which the running vCPU's monitor has counted."""
+        self._ends: tuple[int, ...] = ()
+        """Exceptions and ends of blocks likewise, while it counts any."""
         self.current = 0
         """Index of the vCPU that has the engine."""
         self.gic: Any = None
@@ -229,21 +232,32 @@ class Board:
         monitor, engine = self.running.pmu, self._engine
         if not current_el(engine.get("PSTATE")) and not monitor.may(reg):
             return None
-        self._count_events(engine.hooks.exact, engine.hooks.exact_instructions)
+        self._count_events(inside=True)
         if not is_write:
             return monitor.read(reg)
         if not monitor.write(reg, value):
             return None
+        if monitor.needs_ends and not self._ends:
+            self._ends = engine.hooks.ends(engine.get("PC"))
         self._drive_monitor(self.running)
         engine.hooks.deadline = min(engine.hooks.deadline, self.next_overflow())
         return 0
 
-    def _count_events(self, cycles: int | None = None, instructions: int = 0) -> None:
-        """Bring the running vCPU's counters up to this moment, or to now."""
-        engine = self._engine
-        now = (engine.cycles, engine.instructions) if cycles is None else (cycles, instructions)
+    def _count_events(self, *, inside: bool = False) -> None:
+        """Bring the running vCPU's counters up to now; `inside` a block, to the access there."""
+        hooks, monitor = self._engine.hooks, self.running.pmu
+        now = hooks.cycles, hooks.instructions
+        if inside:
+            now = hooks.exact, hooks.exact_instructions
         before, self._counted = self._counted, now
-        self.running.pmu.count(now[0] - before[0], now[1] - before[1])
+        others = {}
+        if monitor.needs_ends:
+            ends = hooks.ends(self._engine.get("PC") if inside else NEVER)
+            others = branch_events(*(n - m for n, m in zip(ends, self._ends or ends, strict=True)))
+            self._ends = ends
+        else:
+            self._ends = ()
+        monitor.count(now[0] - before[0], now[1] - before[1], others)
 
     def _drive_monitor(self, vcpu: Vcpu) -> None:
         level = vcpu.pmu.level()
@@ -361,8 +375,13 @@ class Board:
         """A vCPU has got the engine."""
         self.current = vcpu.index
         self._counted = self._engine.cycles, self._engine.instructions
+        self._ends = ()
+        vcpu.pmu.events = pmu.ACCOUNTED if self._engine.charges else pmu.ALWAYS
         self._engine.use_timers(vcpu.timers)
         self._engine.hooks.run_vcpu(vcpu.index)
+        if vcpu.predictor is not None:
+            place = ctypes.addressof(vcpu.predictor)
+            self._engine.hooks.predict(place, self._engine.misprediction)
         if self.gic is not None and self.gic_version == 2:
             self.gic.current = vcpu.index
 
@@ -399,6 +418,18 @@ class _Synchronised:
     def _sync(self) -> None:
         if board := self._board():
             board.sync(board.running)
+
+
+def branch_events(exceptions: int, *ends: int) -> dict[int, int]:
+    """Events of the monitor from exceptions taken and how blocks were left (DDI 0487, D8.11)."""
+    immediate = sum(ends[end] for end in (BlockEnd.JUMP, BlockEnd.CONDITIONAL, BlockEnd.CALL))
+    returns = ends[BlockEnd.RETURN]
+    branches = immediate + returns + ends[BlockEnd.CALL_INDIRECT] + ends[BlockEnd.JUMP_INDIRECT]
+    return {
+        pmu.EXC_TAKEN: exceptions, pmu.EXC_RETURN: ends[BlockEnd.EXCEPTION_RETURN],
+        pmu.PC_WRITE_RETIRED: branches, pmu.BR_IMMED_RETIRED: immediate,
+        pmu.BR_RETURN_RETIRED: returns, pmu.BR_RETIRED: branches,
+    }  # fmt: skip
 
 
 def _among(address: int, places: tuple[Place, ...]) -> bool:

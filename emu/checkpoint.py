@@ -174,12 +174,18 @@ _VM_FIELDS = (
 def _fields(vcpu: Any) -> dict[str, Any]:
     """A vCPU's values; its context and its timers stay, and are filled again."""
     values = {field.name: getattr(vcpu, field.name) for field in dataclasses.fields(vcpu)}
-    return values | {"timers": vcpu.timers.state, "pmu": copy.deepcopy(vcpu.pmu.state)}
+    predictor = vcpu.predictor.state if vcpu.predictor is not None else None
+    return values | {
+        "timers": vcpu.timers.state, "pmu": copy.deepcopy(vcpu.pmu.state), "predictor": predictor,
+    }  # fmt: skip
 
 
 def _set_fields(vcpu: Any, fields: dict[str, Any]) -> None:
-    timers, pmu = vcpu.timers, vcpu.pmu
+    timers, pmu, predictor = vcpu.timers, vcpu.pmu, vcpu.predictor
     for name, value in fields.items():
         setattr(vcpu, name, value)
     vcpu.timers, timers.state = timers, fields["timers"]
     vcpu.pmu, pmu.state = pmu, copy.deepcopy(fields["pmu"])
+    vcpu.predictor = predictor
+    if predictor is not None:
+        predictor.state = fields["predictor"]

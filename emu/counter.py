@@ -12,29 +12,31 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from emu.arch import INSN_SIZE, BlockEnd
-from emu.charges import Charges
+from emu.charges import Charge, Charges
 from emu.cost import SIXTEENTHS
+from emu.predictor import Predictor
 from emu.tracks import Frame, Tracks
 
 
 class Line(NamedTuple):
-    """One block where it lies: how often it began, and what was taken back of it."""
+    """One block where it lies: how often it began, what was taken back, what came on top."""
 
     address: int
     charge: int
     runs: int
     refunded: int
     instructions_refunded: int
+    added: int
 
 
 class _Line:
     """A `Line` that is still counting."""
 
-    __slots__ = ("address", "charge", "instructions_refunded", "refunded", "runs")
+    __slots__ = ("added", "address", "charge", "cuts", "instructions_refunded", "refunded", "runs")
 
-    def __init__(self, address: int, charge: int) -> None:
+    def __init__(self, address: int, charge: Charge) -> None:
         self.address, self.charge = address, charge
-        self.runs = self.refunded = self.instructions_refunded = 0
+        self.runs = self.refunded = self.instructions_refunded = self.added = self.cuts = 0
 
 
 class Counter:
@@ -50,6 +52,8 @@ class Counter:
         self._line: _Line | None = None
         self._lines: dict[tuple[int, int], _Line] = {}
         self._tracks: Tracks | None = None
+        self._predictor: Predictor | None = None
+        self._penalty = self._exceptions = 0
 
     def account(self, charges: Charges) -> None:
         """From now on a block costs what its charge says."""
@@ -76,13 +80,29 @@ class Counter:
             key = address, charge.address
             line = self._lines.get(key)
             if line is None:
-                line = self._lines[key] = _Line(*key)
+                line = self._lines[key] = _Line(address, charge)
             line.runs += 1
             self._line, self._prefix = line, charge.cost.prefix
             cost, end = charge.total, charge.end
+        if self._predictor and self._predictor.begin(address, size, end):
+            cost += self._penalty
+            if self._line:
+                self._line.added += self._penalty
         if self._tracks:
             self._tracks.begin(address, size, end)
         self._spend(cost, size // INSN_SIZE)
+
+    def predict(self, address: int, penalty: int) -> None:
+        """The running vCPU's `Predictor`, and sixteenths for each misprediction; 0 for none."""
+        self._predictor = Predictor.from_address(address) if address else None
+        self._penalty = penalty
+
+    def _cut(self) -> None:
+        """What comes next is not where the last block led."""
+        if self._predictor:
+            self._predictor.interrupt()
+        if self._tracks:
+            self._tracks.cut()
 
     def _add(self, sixteenths: int) -> None:
         whole, self.fraction = divmod(self.fraction + sixteenths, SIXTEENTHS)
@@ -103,6 +123,8 @@ class Counter:
 
     def _exception(self, key: int, back: int) -> None:
         """An exception is taken."""
+        self._exceptions += 1
+        self._cut()
         if self._tracks:
             self._tracks.exception(key, back)
         self._spend(self.exception_cost, 0)
@@ -137,10 +159,13 @@ class Counter:
         if inside is None:
             return
         rest, words = self._rest(inside), (self.block_size - inside) // INSN_SIZE
+        if words:
+            self._cut()
         self._spend(-rest, -words)
         if self._line is not None:
             self._line.refunded += rest
             self._line.instructions_refunded += words
+            self._line.cuts += words > 0 and self.block_size == len(self._line.charge.code)
         self.block_size = inside
 
     def last_cost(self) -> int:
@@ -152,14 +177,25 @@ class Counter:
         if self.block_size:
             self.refund(self.block_start + self.block_size - INSN_SIZE)
         else:  # of a machine just loaded
+            self._cut()
             self._spend(-self.kept_cost, -1)
 
     def lines(self) -> list[Line]:
         """What every block has cost so far."""
         return [
-            Line(line.address, line.charge, line.runs, line.refunded, line.instructions_refunded)
-            for line in self._lines.values()
+            Line(n.address, n.charge.address, n.runs, n.refunded, n.instructions_refunded, n.added)
+            for n in self._lines.values()
         ]
+
+    def ends(self, pc: int) -> tuple[int, ...]:
+        """Exceptions taken, and blocks left by each `BlockEnd`, before the instruction at pc."""
+        ends = [0] * len(BlockEnd)
+        for counted in self._lines.values():
+            ends[counted.charge.end] += counted.runs - counted.cuts
+        inside, line = self._inside(pc), self._line
+        if line and inside is not None and inside < self.block_size == len(line.charge.code):
+            ends[line.charge.end] -= 1
+        return self._exceptions, *ends
 
     def frames(self) -> list[Frame]:
         """The tree of frames; empty where nobody follows."""

@@ -228,6 +228,8 @@ class Engine:
         self.use_timers(Timers())
         self.fault = ""
         self.charges: Charges | None = None
+        self.misprediction = 0
+        """Sixteenths of a cycle that a mispredicted branch costs."""
         self.width = 1
         """Instructions that may be retired in one cycle."""
         self._left = False

@@ -16,6 +16,7 @@ from emu.clock import Clock
 from emu.entropy import Splitmix
 from emu.pmu import Pmu
 from emu.pmu import State as PmuState
+from emu.predictor import Predictor
 from emu.service import MpState
 from emu.timers import NEVER, Timers
 
@@ -37,7 +38,7 @@ class Vcpu:
     `stolen_start` what the record counts from. `ready_since` is when it last became ready, None
     while it runs or sleeps. `admitted`: a CPU_ON of it is granted (vCPU hot-add). `lines` are
     the timers whose interrupt lines are high, 4 stands for the performance monitor's, and
-    `alarm` is when the next timer goes (board.py).
+    `alarm` is when the next timer goes (board.py). `predictor` is there where branches are timed.
     """
 
     index: int
@@ -52,6 +53,7 @@ class Vcpu:
     ready_since: int | None = None
     admitted: bool = True
     timers: Timers = field(default_factory=Timers, repr=False)
+    predictor: Predictor | None = field(default=None, repr=False)
     pmu: Pmu = field(default_factory=lambda: Pmu(PmuState()), repr=False)
     lines: int = 0
     alarm: int = NEVER
@@ -63,7 +65,9 @@ class Vcpu:
         kvm_pmu_vcpu_reset.
         """
         self.timers.ctl[:] = 0, 0
-        self.pmu = Pmu(PmuState())
+        if self.predictor is not None:
+            self.predictor.clear()
+        self.pmu = Pmu(PmuState(), self.pmu.events)
 
     @property
     def ready(self) -> bool:
@@ -74,8 +78,10 @@ class Vcpu:
 class Machine:
     """The vCPUs and what they share."""
 
-    def __init__(self, cpus: int, clock: Clock, seed: int, *, stolen_time: bool) -> None:
-        self.clock = clock
+    def __init__(
+        self, cpus: int, clock: Clock, seed: int, *, stolen_time: bool, predictors: bool = False
+    ) -> None:
+        self.clock, self._predictors = clock, predictors
         self.vcpus: list[Vcpu] = []
         for index in range(cpus):
             self._add(mpidr(index), MpState.STOPPED)
@@ -97,7 +103,8 @@ class Machine:
 
     def _add(self, mpidr: int, state: MpState) -> Vcpu:
         timers = Timers(rate=self.clock.rate)
-        vcpu = Vcpu(len(self.vcpus), mpidr, state, timers=timers)
+        predictor = Predictor() if self._predictors else None
+        vcpu = Vcpu(len(self.vcpus), mpidr, state, timers=timers, predictor=predictor)
         self.vcpus.append(vcpu)
         return vcpu
 

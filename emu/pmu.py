@@ -1,18 +1,21 @@
 """The performance monitor of one vCPU, PMUv3 (DDI 0487, D8 "The Performance Monitors Extension").
 
-It counts cycles and retired instructions of this vCPU, as the engine counts them, while it runs:
-time in which it waits or another has the engine is not counted. Counters are brought up to date
+It counts what the engine counts of this vCPU, while it runs: time in which it waits or another
+has the engine is not counted. Counters are brought up to date
 by `count`, which whoever switches vCPUs calls, and on each access. `next_overflow` says in how
 many cycles the interrupt is due at the earliest.
 
-The events are SW_INCR, INST_RETIRED, CPU_CYCLES and CHAIN; any other counts nothing. Not
-modelled: filtering by exception level (only both, P and U, stop a counter), event counters of 64
-bits, and what the extensions after Armv8.0 have added.
+Events are named as there. Those of branches and exceptions count where blocks are accounted for
+(counter.py), which is also when PMCEID announces them; any other counts nothing. Not modelled:
+filtering by exception level (only both, P and U, stop a counter), event counters of 64 bits, and
+what the extensions after Armv8.0 have added.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Annotated
 
 from emu.arch import SysReg
@@ -29,7 +32,12 @@ PMCR_FIXED = 0x41 << 24 | 0x02 << 16 | COUNTERS << 11
 PMCR_E, PMCR_P, PMCR_C, PMCR_D, PMCR_LC = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 6
 PMCR_WRITABLE = PMCR_E | PMCR_D | 1 << 4 | 1 << 5 | PMCR_LC
 SW_INCR, INST_RETIRED, CPU_CYCLES, CHAIN = 0x00, 0x08, 0x11, 0x1E
-EVENTS = 1 << SW_INCR | 1 << INST_RETIRED | 1 << CPU_CYCLES | 1 << CHAIN
+EXC_TAKEN, EXC_RETURN, PC_WRITE_RETIRED = 0x09, 0x0A, 0x0C
+BR_IMMED_RETIRED, BR_RETURN_RETIRED, BR_RETIRED = 0x0D, 0x0E, 0x21
+ALWAYS = frozenset((SW_INCR, INST_RETIRED, CPU_CYCLES, CHAIN))
+ACCOUNTED = ALWAYS | {
+    EXC_TAKEN, EXC_RETURN, PC_WRITE_RETIRED, BR_IMMED_RETIRED, BR_RETURN_RETIRED, BR_RETIRED,
+}  # fmt: skip
 EVENT_MASK, FILTER_P, FILTER_U = 0x3FF, 1 << 31, 1 << 30
 MASK32, MASK64 = 0xFFFF_FFFF, (1 << 64) - 1
 
@@ -53,21 +61,28 @@ class State:
 
 
 class Pmu:
-    """The monitor in front of its state."""
+    """The monitor in front of its state; `events` are those there are."""
 
-    def __init__(self, state: State) -> None:
-        self.state = state
+    def __init__(self, state: State, events: frozenset[int] = ALWAYS) -> None:
+        self.state, self.events = state, events
+
+    @property
+    def needs_ends(self) -> bool:
+        """Whether an event is chosen that `count` has to be told of besides the first two."""
+        return any(self._event(n) in ACCOUNTED - ALWAYS for n in range(COUNTERS))
 
     # -- counting -------------------------------------------------------------------------------
 
-    def count(self, cycles: int, instructions: int) -> None:
-        """So many have passed on this vCPU."""
+    def count(
+        self, cycles: int, instructions: int, others: Mapping[int, int] = MappingProxyType({})
+    ) -> None:
+        """So many have passed on this vCPU, and of other events."""
         state = self.state
         if not state.pmcr & PMCR_E or not state.enabled:
             return
         if self._counts(CYCLE):
             self._add_cycles(cycles)
-        events = {INST_RETIRED: instructions, CPU_CYCLES: cycles}
+        events = {INST_RETIRED: instructions, CPU_CYCLES: cycles, **others}
         for n in filter(self._counts, range(COUNTERS)):
             self._add(n, events.get(self._event(n), 0))
 
@@ -86,8 +101,8 @@ class Pmu:
         for n in range(COUNTERS):
             chained = n % 2 == 0 and self._event(n + 1) == CHAIN and self._counts(n + 1)
             heard = state.interrupts >> n & 1 or chained
-            if heard and self._counts(n) and self._event(n) in (INST_RETIRED, CPU_CYCLES):
-                per_cycle = width if self._event(n) == INST_RETIRED else 1
+            if heard and self._counts(n) and self._event(n) in self.events - {SW_INCR, CHAIN}:
+                per_cycle = 1 if self._event(n) == CPU_CYCLES else width
                 left.append(-(-((1 << 32) - state.counts[n]) // per_cycle))
         return min(left, default=None)
 
@@ -140,7 +155,8 @@ class Pmu:
         if reg == PMCR_EL0:
             return state.pmcr | PMCR_FIXED
         if reg in (PMCEID0_EL0, PMCEID1_EL0):
-            return EVENTS if reg == PMCEID0_EL0 else 0
+            first = 0 if reg == PMCEID0_EL0 else 32
+            return sum(1 << event - first for event in self.events if first <= event < first + 32)
         if reg == PMSWINC_EL0:
             return 0
         if reg == PMCCNTR_EL0:

@@ -17,8 +17,10 @@ still is what it was. Nothing is looked up or executed by a name from a file.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -40,12 +42,13 @@ from emu.pages import PAGE, Packing, PagesError, check_runs, unpack
 from emu.pmu import COUNTERS
 from emu.pmu import State as PmuState
 from emu.policy import FilterRange, FwReg, Policy
+from emu.predictor import Predictor
 from emu.profile import Profile, profile_of
 from emu.routing import Route
 from emu.savefile import SaveFile
 from emu.service import MpState
 from emu.smccc import Call, Ret
-from emu.state import U32, U128, Count, StateError, from_state, to_state
+from emu.state import U32, U128, Count, Cycles, StateError, from_state, to_state
 from emu.symbols import Symbols
 from emu.taken import Taken
 from emu.timing import Timing
@@ -107,12 +110,13 @@ class _VcpuState:
     waiting: bool
     admitted: bool
     start: Start | None
-    stolen: Count
-    stolen_start: Count | None
+    stolen: Cycles
+    stolen_start: Cycles | None
     stolen_base: int | None
-    ready_since: Count | None
+    ready_since: Cycles | None
     timers: tuple[int, ...]
     pmu: PmuState
+    predictor: bytes
     lines: U32
     registers: dict[str, U128] | None
 
@@ -146,7 +150,7 @@ class _State:
     hz: Count
     trap_costs: str
     gic: U32
-    cycles: Count
+    cycles: Cycles
     fraction: U32
     last_cost: U32
     instructions: Count
@@ -154,7 +158,7 @@ class _State:
     entropy: int
     vcpus: tuple[_VcpuState, ...]
     running: U32
-    slice_end: Count
+    slice_end: Cycles
     changed: bool
     takes_mmio: bool
     calls: Count
@@ -320,7 +324,8 @@ def _capture_vcpu(vm: Saved, vcpu: Vcpu) -> _VcpuState:
     return _VcpuState(
         vcpu.mpidr, vcpu.state, vcpu.waiting, vcpu.admitted, vcpu.start, vcpu.stolen,
         vcpu.stolen_start, vcpu.stolen_base, vcpu.ready_since, vcpu.timers.state,
-        vcpu.pmu.state, vcpu.lines, registers,
+        vcpu.pmu.state, b"" if vcpu.predictor is None else zlib.compress(vcpu.predictor.state),
+        vcpu.lines, registers,
     )  # fmt: skip
 
 
@@ -359,12 +364,24 @@ def _check_vcpu(place: str, vcpu: _VcpuState, state: _State) -> None:
     _demand((vcpu.stolen_start or 0) <= vcpu.stolen, f"{place}.stolen_start exceeds stolen")
     _demand(len(vcpu.timers) == TIMER_VALUES and max(*vcpu.timers[:2], vcpu.timers[6]) <= 3
             and vcpu.lines <= 7, f"{place} has no such timers")
+    _demand(bool(vcpu.predictor) == (state.timing == Timing.BRANCH)
+            and _predictor(vcpu.predictor) is not None, f"{place} has no such predictor")
     _demand(len(vcpu.pmu.types) == len(vcpu.pmu.counts) == COUNTERS,
             f"{place} has no such counters")
     known = vcpu.registers is not None or vcpu.start is not None
     _demand(known or vcpu.state is not MpState.RUNNABLE, f"{place} was not set up")
     if vcpu.registers is not None:
         _check_registers(f"{place}.registers", vcpu.registers)
+
+
+def _predictor(packed: bytes) -> bytes | None:
+    """A predictor's state; None where it cannot be one."""
+    size = ctypes.sizeof(Predictor)
+    try:
+        state = zlib.decompressobj().decompress(packed, size + 1) if packed else bytes(size)
+    except zlib.error:
+        return None
+    return state if len(state) == size else None
 
 
 def _check_registers(place: str, registers: dict[str, int]) -> None:
@@ -495,6 +512,8 @@ def _restore_vcpu(vcpu: Vcpu, saved: _VcpuState) -> None:
     vcpu.stolen_start, vcpu.stolen_base = saved.stolen_start, saved.stolen_base
     vcpu.ready_since = saved.ready_since
     vcpu.timers.state, vcpu.pmu.state, vcpu.lines = saved.timers, saved.pmu, saved.lines
+    if vcpu.predictor is not None:
+        vcpu.predictor.state = _predictor(saved.predictor) or b""
 
 
 def _restore_registers(vm: Saved, state: _State) -> None:

@@ -67,9 +67,9 @@ class Spending:
         charges = self._vm.engine.charges
         assert charges is not None
         found = []
-        for address, at, runs, refunded, less in self._vm.engine.hooks.lines():
+        for address, at, runs, refunded, less, added in self._vm.engine.hooks.lines():
             charge = charges.at(at)
-            spent, words = charge.total * runs - refunded, len(charge.code) // INSN_SIZE
+            spent, words = charge.total * runs - refunded + added, len(charge.code) // INSN_SIZE
             found.append(HotBlock(address, charge, runs, spent, words * runs - less))
         return sorted(found, key=lambda block: (-block.spent, block.address, block.charge.code))
 

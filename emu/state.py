@@ -23,6 +23,8 @@ U32 = Annotated[int, 32]
 U128 = Annotated[int, 128]
 Count = Annotated[int, 62]
 """Cycles and their like: a sum of two still fits into the 64 bits of the engine's counters."""
+Cycles = Annotated[int, 58]
+"""The same, whose sixteenths fit as well."""
 MAX_DEPTH = 16
 """Of a value without a declared shape, as TOML tables are; schema.py judges what is in them."""
 MAX_REGISTERS = 18

@@ -1,7 +1,8 @@
 """How closely time is modelled, and the core model behind a name.
 
 flat: an instruction is a cycle, whatever the core. block: what the core model says of each block
-(cores/). Models are shared by all machines of a process, since a block costs what its bytes say.
+(cores/). branch: that, and a predictor whose mistakes cost what the core's pipeline takes to
+refill (predictor.py). Models are shared by all machines of a process, since a block costs what its bytes say.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import enum
 from typing import TYPE_CHECKING
 
 from emu.charges import Charges
+from emu.cost import SIXTEENTHS
 from emu.cpu import CORES, DEFAULT_CORE
 from emu.errors import EmuError
 
@@ -23,6 +25,7 @@ class Timing(enum.StrEnum):
 
     FLAT = "flat"
     BLOCK = "block"
+    BRANCH = "branch"
 
 
 UNTIMED = (DEFAULT_CORE, "max")
@@ -57,6 +60,13 @@ def charges_of(core: str) -> Charges:
         cache = BlockCache(path_of(core) if core not in UNTIMED else None)
         _opened[core] = Charges(model(core), cache), cache
     return _opened[core][0]
+
+
+def misprediction_of(core: str) -> int:
+    """Sixteenths of a cycle that a mispredicted branch costs a core."""
+    from emu.cores import mispredicted
+
+    return mispredicted(core) * SIXTEENTHS
 
 
 def keep_charges() -> None:

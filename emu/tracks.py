@@ -96,9 +96,13 @@ class Tracks:
             self._leave_exception()
         stack.end, stack.behind = end, address + size
 
+    def cut(self) -> None:
+        """What comes next is not where the last block led."""
+        self._stack.end = BlockEnd.RUNS_ON
+
     def exception(self, key: int, back: int) -> None:
         """An exception is taken, to return there."""
-        self._stack.end = BlockEnd.RUNS_ON
+        self.cut()
         self._push(Kind.EXCEPTION, key, back)
 
     def spend(self, sixteenths: int, instructions: int = 0) -> None:

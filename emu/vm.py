@@ -40,7 +40,7 @@ from emu.smccc import MASK32, MASK64, UNDEF, Call, Conduit, Ret, Undef
 from emu.symbols import Symbols
 from emu.taken import Taken
 from emu.timers import NEVER
-from emu.timing import Timing, charges_of, choose_timing
+from emu.timing import Timing, charges_of, choose_timing, misprediction_of
 
 if TYPE_CHECKING:  # function.py itself is imported by who calls one: most runs do not
     from emu.blocks import Block
@@ -140,9 +140,14 @@ class Vm:
         self.timing = choose_timing(core, timing)
         if self.timing is not Timing.FLAT:
             self.engine.account(charges_of(core))
+        if self.timing is Timing.BRANCH:
+            self.engine.misprediction = misprediction_of(core)
         self.accounts = self._open_accounts(trap_costs)
         has_stolen_time = image is not None and "pvtime" in self.profile.services
-        self.machine = Machine(cpus, self.clock, seed, stolen_time=has_stolen_time)
+        self.machine = Machine(
+            cpus, self.clock, seed, stolen_time=has_stolen_time,
+            predictors=self.timing is Timing.BRANCH,
+        )  # fmt: skip
         self.el2 = El2(self.profile, self.machine, services)
         self.semihosting_host = Semihosting(self.engine, self.console, self.clock)
         self.board = Board(self.engine, self.machine, self.console, gic, self.accounts)

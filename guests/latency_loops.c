@@ -1,11 +1,12 @@
 /*
  * latency_loops: small loops whose cycles per operation are known from real cores, for checking
- * core models (emu/cores) the way lmbench's lat_ops checks a machine: chains for latency, forwarding
- * between kinds of operation, independent operations for throughput.
+ * core models (emu/cores) the way lmbench's lat_ops checks a machine: chains for latency,
+ * forwarding between kinds of operation, independent operations for throughput.
  *
  * Each loop runs its operation 32 times a turn between two reads of PMCCNTR_EL0, and prints cycles
  * per operation in hundredths. What a turn's SUBS and B.NE cost is in there: up to one cycle in 32
- * operations, and the bubble of a taken branch where the core has one. tools/accuracy.py knows what real cores take:
+ * operations, and the bubble of a taken branch where the core has one. tools/accuracy.py knows
+ * what real cores take:
  *
  *                        Cortex-A53  Cortex-A72   (Texas Instruments' SDK guides, lmbench lat_ops,
  *   add                      1           1         as cycles; load from L1: lat_mem_rd)

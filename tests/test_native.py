@@ -70,8 +70,12 @@ def test_native_hooks_refuse_nonsense():
 
 def test_native_counters_are_plain_numbers():
     hooks = Vm(GUESTS[0], native=True).engine.hooks
-    hooks.cycles = hooks.deadline = 2**64 - 1
-    assert (hooks.cycles, hooks.deadline) == (2**64 - 1,) * 2
+    hooks.cycles, hooks.deadline, hooks.fraction = 2**60 - 1, 2**64 - 1, 15
+    assert (hooks.cycles, hooks.deadline, hooks.fraction) == (2**60 - 1, 2**64 - 1, 15)
+    with pytest.raises(OverflowError, match="60 bits"):
+        hooks.cycles = 2**60
+    with pytest.raises(TypeError):
+        del hooks.cycles
     with pytest.raises((AttributeError, TypeError)):
         hooks.asked = True
     with pytest.raises(OverflowError):

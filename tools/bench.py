@@ -158,6 +158,34 @@ def speed() -> Iterator[Figure]:
         )
 
 
+def timing() -> Iterator[Figure]:
+    """The same guests with a core's cycles counted, and where they went kept."""
+    for name, loops in (("spin", 60_000_000), ("coremarkish", 20_000)):
+        for how, goal in TIMINGS.items():
+            ratios, mips = [], []
+            for _ in range(ROUNDS):
+                bare = bare_seconds(name, loops)
+                vm = with_loops(name, loops, core="cortex-a53", timing=how.split()[0])
+                if how.endswith("--stats"):
+                    vm.follow()
+                ours = timed_run(vm)
+                ratios.append(ours / bare)
+                mips.append(vm.stats().instructions / ours / 1e6)
+            yield Figure(
+                f"{name}, --timing {how}",
+                f"{statistics.median(mips):,.0f} MIPS",
+                f"{statistics.median(ratios):.2f} × the time of bare Unicorn",
+                goal,
+            )
+
+
+TIMINGS = {
+    "block": "≤ 1.4 ×, ≥ 200 MIPS",
+    "branch": "≤ 1.6 ×, ≥ 200 MIPS",
+    "block --stats": "no goal",
+}
+
+
 # add x0, x0, #1; add x1, x1, #1; subs x9, x9, #1; b.ne back; wfi
 TIGHT_LOOP = (0x9100_0400, 0x9100_0421, 0xF100_0529, 0x54FF_FFA1, 0xD503_207F)
 TIGHT_TURNS = 50_000_000
@@ -457,6 +485,7 @@ BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "hvc": hvc,
     "el2": el2,
     "speed": speed,
+    "timing": timing,
     "tight": tight,
     "start": start,
     "vm": fresh,

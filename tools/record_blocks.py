@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
-from user_program import UserProgram  # noqa: E402
+from user_program import VECTORS, UserProgram  # noqa: E402
 
+from emu.arch import VECTOR_TABLE  # noqa: E402
 from emu.cpu import BLOCK_CALLBACK, HOOK_BLOCK  # noqa: E402
 from emu.errors import EmuError  # noqa: E402
 
@@ -49,6 +50,8 @@ def record(program: UserProgram) -> Recording:
 
     def on_block(_uc: int, address: int, size: int, _user: int) -> None:
         nonlocal last
+        if VECTORS <= address < VECTORS + VECTOR_TABLE:  # a system call: not the program's
+            return
         block = address, size
         blocks[block] += 1
         edges[last, block] += 1

@@ -1,0 +1,225 @@
+"""Compares the core models with real hardware, and writes the accuracy table of the README.
+
+    python tools/accuracy.py --coremark PATH --interpreter LD
+    python tools/accuracy.py --coremark PATH --interpreter LD --dhrystone PATH --write README.md
+
+CoreMark must be the very binary whose results are compared: that of the freqbench project, which
+measured it on phones (kdrag0n/freqbench, bin/coremark and its musl loader). Neither it nor
+Dhrystone is part of this repository. Dhrystone takes the number of runs as its argument. The loops
+of guests/latency_loops.c are compared with what Texas Instruments measured with lmbench.
+
+A program runs twice on the engine of each core, with more and with fewer iterations; what the
+longer run takes more is what is compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import struct
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+from compare_mca import blocks_of, branch_target  # noqa: E402
+from user_program import UserProgram  # noqa: E402
+
+from emu.a64 import Branch, decode  # noqa: E402
+from emu.charges import Charges  # noqa: E402
+from emu.cores import core, names  # noqa: E402
+from emu.cost import SIXTEENTHS  # noqa: E402
+from emu.elf import load_elf  # noqa: E402
+from emu.engine import Engine  # noqa: E402
+from emu.errors import EmuError  # noqa: E402
+from emu.image import Image, Ram, Wish  # noqa: E402
+
+COREMARK_PER_MHZ: Mapping[str, tuple[float, str]] = {
+    # Medians over phones of freqbench's results, and what is to be said of them.
+    "cortex-a53": (3.247, ""),
+    "cortex-a55": (3.713, ""),
+    "cortex-a76": (7.79, ""),
+    "neoverse-v1": (9.29, "Cortex-X1, its sibling; not looked at while the model was made"),
+}
+COREMARK_ARGUMENTS = "0x0 0x0 0x66 {} 7 1 2000"
+"""freqbench's own, but for the number of iterations."""
+COREMARK_ITERATIONS = 30, 10
+DMIPS_PER_MHZ: Mapping[str, tuple[float, float]] = {
+    # Texas Instruments, Processor SDK Linux performance guides: lowest and highest
+    "cortex-a53": (2.75, 2.91),
+    "cortex-a72": (5.1, 5.7),
+}
+DHRYSTONES_OF_A_MIPS = 1757
+"""A VAX 11/780's, which counts as one MIPS."""
+DHRYSTONE_RUNS = 3_000, 1_000
+LOOPS: Mapping[tuple[str, str], Mapping[str, float]] = {
+    # The same guides: lat_ops and lat_mem_rd, as cycles. lat_ops counts its own loop, so that a
+    # multiplication of 4 cycles reads 4.3.
+    ("latency", "add"): {"cortex-a53": 1.0, "cortex-a72": 1.0},
+    ("latency", "mul_32"): {"cortex-a53": 4.3, "cortex-a72": 3.0},
+    ("latency", "mul_64"): {"cortex-a53": 5.0, "cortex-a72": 5.0},
+    ("latency", "sdiv_32"): {"cortex-a53": 6.0, "cortex-a72": 8.0},
+    ("latency", "sdiv_64"): {"cortex-a53": 9.5, "cortex-a72": 6.0},
+    ("latency", "load"): {"cortex-a53": 3.0, "cortex-a72": 4.0},
+    ("latency", "fadd_32"): {"cortex-a53": 4.0, "cortex-a72": 4.0},
+    ("latency", "fadd_64"): {"cortex-a53": 4.0, "cortex-a72": 4.0},
+    ("latency", "fmul_32"): {"cortex-a53": 4.0, "cortex-a72": 4.0},
+    ("latency", "fmul_64"): {"cortex-a53": 4.0, "cortex-a72": 4.0},
+    ("latency", "fdiv_32"): {"cortex-a53": 13.0, "cortex-a72": 11.0},
+    ("latency", "fdiv_64"): {"cortex-a53": 22.0, "cortex-a72": 18.0},
+}
+OPERATIONS = 32
+"""Of one turn of a loop in guests/latency_loops.c."""
+MARKS = "<!-- accuracy: tools/accuracy.py -->", "<!-- accuracy ends -->"
+
+
+class Program(NamedTuple):
+    """A program and what loads it."""
+
+    path: Path
+    interpreter: Path | None
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    what: str
+    core: str
+    model: float
+    measured: str
+    error: str
+    note: str = ""
+
+
+def timed(name: str) -> Engine:
+    """An engine that counts a core's cycles."""
+    engine = Engine()
+    engine.account(Charges(core(name)))
+    return engine
+
+
+def difference(program: Program, arguments: str, counts: tuple[int, int], name: str) -> float:
+    """Cycles of one iteration on a core: a run of many less one of few, over what they differ."""
+    more, less = (
+        UserProgram(
+            program.path, arguments.format(count).split(), interpreter=program.interpreter,
+            engine=timed(name),
+        ).run().cycles
+        for count in counts
+    )  # fmt: skip
+    return (more - less) / (counts[0] - counts[1])
+
+
+def percent(value: float, truth: float) -> str:
+    return f"{100 * (value / truth - 1):+.1f} %"
+
+
+def coremark(program: Program, wanted: Sequence[str]) -> Iterator[Row]:
+    """Cycles an iteration."""
+    for name in wanted:
+        found = difference(program, COREMARK_ARGUMENTS, COREMARK_ITERATIONS, name)
+        score, note = COREMARK_PER_MHZ.get(name, (0.0, ""))
+        if not score:
+            yield Row("CoreMark, cycles", name, round(found), "-", "-", f"{1e6 / found:.2f}/MHz")
+            continue
+        truth = 1_000_000 / score
+        yield Row("CoreMark, cycles", name, round(found), f"{truth:,.0f}",
+                  percent(found, truth), note)  # fmt: skip
+
+
+def dhrystone(program: Program, wanted: Sequence[str]) -> Iterator[Row]:
+    """Dhrystone MIPS per MHz."""
+    for name in wanted:
+        found = 1e6 / difference(program, "{}", DHRYSTONE_RUNS, name) / DHRYSTONES_OF_A_MIPS
+        if name not in DMIPS_PER_MHZ:
+            yield Row("Dhrystone, DMIPS/MHz", name, round(found, 2), "-", "-")
+            continue
+        low, high = DMIPS_PER_MHZ[name]
+        yield Row("Dhrystone, DMIPS/MHz", name, round(found, 2), f"{low} to {high}",
+                  percent(found, (low + high) / 2), "another compiler and libc")  # fmt: skip
+
+
+def loop_code(image: Image, symbol: str) -> list[bytes]:
+    """The blocks of the one loop in a function of guests/latency_loops.c."""
+    found = image.symbols.find(symbol)
+    if found is None:
+        raise EmuError(f"{image.path}: there is no symbol {symbol}")
+    for segment in image.segments:
+        at = found.address - segment.address
+        if 0 <= at < len(segment.data):
+            code = segment.data[at : at + found.size]
+            break
+    words = struct.unpack(f"<{len(code) // 4}I", code)
+    for n in reversed(range(len(words))):
+        branch = decode(words[n]).branch
+        target = branch_target(words[n], branch) if branch is Branch.COND else None
+        if target is not None and target < 0:
+            return list(blocks_of(0, code[4 * n + target : 4 * n + 4]))
+    raise EmuError(f"{image.path}: no loop in {symbol}")
+
+
+def loops(path: Path, wanted: Sequence[str]) -> Iterator[Row]:
+    """Cycles an operation."""
+    image = load_elf(path.read_bytes(), Wish(str(path), Ram(), None, None))
+    for (kind, name), truths in LOOPS.items():
+        code = loop_code(image, f"{kind}_{name}")
+        for target, truth in truths.items():
+            if target not in wanted:
+                continue
+            total = sum(core(target).block(block).total for block in code)
+            found = total / SIXTEENTHS / OPERATIONS
+            yield Row(f"{kind} {name.replace('_', ' ')}", target, round(found, 2), f"{truth:g}",
+                      percent(found, truth))  # fmt: skip
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as Markdown."""
+    lines = ["| what | core | model | measured | error |", "|---|---|---|---|---|"]
+    for row in rows:
+        value = f"{row.model:,}" if row.model >= 100 else f"{row.model:.2f}"
+        error = f"{row.error} ({row.note})" if row.note else row.error
+        lines.append(f"| {row.what} | {row.core} | {value} | {row.measured} | {error} |")
+    return "\n".join(lines) + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Put the table between its marks."""
+    page = path.read_text(encoding="utf-8")
+    begin, end = MARKS
+    if page.count(begin) != 1 or page.count(end) != 1:
+        raise EmuError(f"{path}: the marks {begin} and {end} must stand once each")
+    head, rest = page.split(begin)
+    tail = rest.split(end)[1]
+    path.write_text(f"{head}{begin}\n{text}{end}{tail}", encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="accuracy.py", description=__doc__.split("\n")[0])
+    parser.add_argument("--coremark", type=Path)
+    parser.add_argument("--dhrystone", type=Path)
+    parser.add_argument("--interpreter", type=Path, help="the programs' dynamic linker")
+    parser.add_argument("--core", action="append", help="default: all")
+    parser.add_argument("--write", type=Path, help="a page that has the table's marks")
+    options = parser.parse_args(arguments)
+    wanted = options.core or [name for name in names() if name != "flat"]
+    rows: list[Row] = []
+    try:
+        if options.coremark:
+            rows += coremark(Program(options.coremark, options.interpreter), wanted)
+        if options.dhrystone:
+            rows += dhrystone(Program(options.dhrystone, options.interpreter), wanted)
+        rows += loops(ROOT / "guests" / "bin" / "latency_loops.elf", wanted)
+        text = table(rows)
+        if options.write:
+            write(options.write, text)
+    except EmuError as error:
+        print(f"accuracy: {error}", file=sys.stderr)
+        return 2
+    print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

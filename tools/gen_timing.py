@@ -1,0 +1,171 @@
+"""Regenerate emu/cores/tables.json, the cores' timings, from LLVM's scheduling models.
+
+    python tools/gen_timing.py                     # all cores, about six minutes
+    python tools/gen_timing.py --check cortex-a53  # is the committed file what comes out?
+
+For every key of the decoder (emu/a64.py) one encoding is put to llvm-mca: its table gives
+micro-ops, throughput and ports, chains of two instructions give latencies and forwarding
+(timing_chains.py), and neighbours give the rules of in-order issue (timing_core.py). Only these
+facts are kept. Keys with the same timing on every core share a line of the file.
+
+Instructions of which a model knows nothing (LSE atomics on most) are absent, and system
+instructions, for which LLVM says one cycle, are not asked about at all. The same llvm-mca gives
+the same file byte for byte; a failure is one line on stderr and exit status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from timing_core import Core
+from timing_mca import Mca, McaError
+from timing_words import CONSUMER, PRODUCER, Form, disassemble, forms
+
+TABLES = Path(__file__).parent.parent / "emu" / "cores" / "tables.json"
+CORES = ("cortex-a53", "cortex-a55", "cortex-a57", "neoverse-n1", "neoverse-v1", "neoverse-n2")
+"""The distinct models; other cores borrow one (emu/cores/tables.py)."""
+VERSION = 22
+SCHEMA = 1
+ABOUT = "derived with llvm-mca {} (LLVM project, Apache-2.0 WITH LLVM-exception)"
+
+
+def program(name: str) -> str:
+    """llvm-mca or llvm-mc of the version that the committed file was made with."""
+    for candidate in (f"{name}-{VERSION}", name):
+        if found := shutil.which(candidate):
+            return found
+    raise McaError(f"{name}-{VERSION} is missing: apt-get install llvm-{VERSION}")
+
+
+def version(mca: str) -> str:
+    text = subprocess.run([mca, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"LLVM version (\S+)", text)
+    if not found:
+        raise McaError(f"{mca} does not tell its version")
+    return found[1]
+
+
+def chosen_forms(mc: str) -> tuple[dict[str, Form], dict[int, str]]:
+    """One form for each key, and the disassembly of its words."""
+    every = [form for form in forms() if not form.key.startswith("sys_")]
+    text = disassemble((form.word(r) for form in every for r in (PRODUCER, CONSUMER)), mc)
+    chosen: dict[str, Form] = {}
+    for form in every:
+        if all(form.word(registers) in text for registers in (PRODUCER, CONSUMER)):
+            chosen.setdefault(form.key, form)
+    return chosen, text
+
+
+def measure(names: Sequence[str]) -> dict[str, Core]:
+    """The cores, measured one after the other."""
+    mca, mc = program("llvm-mca"), program("llvm-mc")
+    chosen, text = chosen_forms(mc)
+    cores = {}
+    for name in names:
+        print(f"measuring {name}", file=sys.stderr)
+        cores[name] = Core(Mca(mca, name), chosen, text, mc)
+        cores[name].measure()
+    return cores
+
+
+def described(core: Core, timings: Sequence[Any]) -> dict[str, Any]:
+    """What the file says of a core besides the classes."""
+    index = {resource.name: number for number, resource in enumerate(core.resources)}
+    return {
+        "in_order": core.in_order,
+        "width": core.width,
+        "resources": [[r.name, r.units, [index[m] for m in r.members]] for r in core.resources],
+        "advance": core.advance,
+        "timings": list(timings),
+    }
+
+
+def packed(cores: dict[str, Core], about: str) -> str:
+    """The file: cores with their distinct timings, then keys by their timing on each core."""
+    numbers: dict[str, dict[str, int]] = {}
+    parts: dict[str, Any] = {}
+    for name, core in cores.items():
+        rows = {key: json.dumps(row) for key, row in core.rows().items()}
+        if core.conflicts:
+            raise McaError(f"{name}: {core.conflicts[0]}: the decoder must tell these apart")
+        distinct = {text: number for number, text in enumerate(sorted(set(rows.values())))}
+        numbers[name] = {key: distinct[text] for key, text in rows.items()}
+        parts[name] = described(core, [json.loads(text) for text in distinct])
+    classes: dict[tuple[int, ...], list[str]] = {}
+    for key in sorted(set().union(*numbers.values())):
+        classes.setdefault(tuple(known.get(key, -1) for known in numbers.values()), []).append(key)
+    return _written(about, parts, sorted(classes.items(), key=lambda item: item[1]))
+
+
+def _written(about: str, parts: dict[str, Any], classes: Sequence[Any]) -> str:
+    """JSON with one timing or class on a line."""
+
+    def lines(items: Sequence[Any], indent: str) -> str:
+        return ",\n".join(indent + json.dumps(item, separators=(",", ":")) for item in items)
+
+    cores = ",\n".join(
+        f'  "{name}": {{\n   "in_order": {json.dumps(part["in_order"])},'
+        f' "width": {part["width"]},\n   "resources": {json.dumps(part["resources"])},\n'
+        f'   "advance": {json.dumps(part["advance"])},\n   "timings": [\n'
+        f"{lines(part['timings'], '    ')}]}}"
+        for name, part in parts.items()
+    )
+    keys = lines([[list(numbers), " ".join(names)] for numbers, names in classes], "  ")
+    head = f' "about": "{about}",\n "schema": {SCHEMA},\n "cores": {{\n'
+    return f'{{\n{head}{cores}}},\n "classes": [\n{keys}]}}\n'
+
+
+def difference(name: str, core: Core, committed: Any) -> list[str]:
+    """Keys whose timing is not what the committed file says, and other differences."""
+    at = list(committed["cores"]).index(name)
+    old = committed["cores"][name]
+    rows = {key: json.loads(json.dumps(row)) for key, row in core.rows().items()}
+    said = {
+        key: old["timings"][numbers[at]]
+        for numbers, keys in committed["classes"] if numbers[at] >= 0 for key in keys.split()
+    }  # fmt: skip
+    new = described(core, old["timings"])
+    found = [f"{name}: {what}" for what in new if new[what] != old[what]]
+    return found + [f"{name}: {key}" for key in sorted(rows.keys() | said.keys())
+                    if rows.get(key) != said.get(key)]  # fmt: skip
+
+
+def check(names: Sequence[str], path: Path) -> int:
+    committed = json.loads(path.read_text(encoding="utf-8"))
+    about = ABOUT.format(version(program("llvm-mca")))
+    if committed["about"] != about:
+        raise McaError(f"{path.name} was {committed['about']}; this is {about}")
+    found = [line for name, core in measure(names).items()
+             for line in difference(name, core, committed)]  # fmt: skip
+    for line in found[:20]:
+        print(line)
+    print(f"{len(found)} differences")
+    return 1 if found else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--check", nargs="*", metavar="CORE", help="compare, do not write")
+    parser.add_argument("--output", type=Path, default=TABLES)
+    options = parser.parse_args(arguments)
+    try:
+        if options.check is not None:
+            return check(options.check or CORES, options.output)
+        about = ABOUT.format(version(program("llvm-mca")))
+        options.output.write_text(packed(measure(CORES), about), encoding="utf-8")
+    except (McaError, OSError, subprocess.SubprocessError) as error:
+        print(f"gen_timing: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
