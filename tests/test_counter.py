@@ -235,9 +235,9 @@ def test_lines_traps_and_exceptions_are_the_clock(steps, begun):
         elif count.block_size:
             count.take_back_last()
         found = {charge.address: charge for charge in count._charges.all()}  # type: ignore[union-attr]
-        spent = sum(found[at].total * runs - back for _, at, runs, back, _ in count.lines())
+        spent = sum(found[at].total * runs - back for _, at, runs, back, *_ in count.lines())
         retired = sum(
-            len(found[at].code) // 4 * runs - back for _, at, runs, _, back in count.lines()
+            len(found[at].code) // 4 * runs - back for _, at, runs, _, back, _ in count.lines()
         )
         assert elapsed(count) == spent + other == sum(f.sixteenths for f in count.frames())
         assert count.instructions == retired == sum(f.instructions for f in count.frames())
