@@ -102,7 +102,7 @@ typedef struct {
     int registers[REPLIES];
     uint64_t values[REPLIES];
     void *places[REPLIES];
-    uint64_t cleaned, cleaned_at; /* the cache line of the last IC IVAU, and when it was */
+    uint64_t cleaned, cleaned_at; /* the cache line of the last IC IVAU; instructions before it */
     uintptr_t handles[6];
 } Hooks;
 
@@ -532,7 +532,7 @@ static void without_mmu(Hooks *h, uint64_t address)
 static void forget_line(Hooks *h, uint64_t address)
 {
     uint64_t line = address & ~(uint64_t)(LINE - 1), physical;
-    uint64_t now = counter_cycles_at(&h->c, get(h, h->numbers.pc));
+    uint64_t now = counter_instructions_at(&h->c, get(h, h->numbers.pc));
     int goes_on = line == h->cleaned + LINE && line & (PAGE - 1) && now - h->cleaned_at <= LOOP;
     h->cleaned = line;
     h->cleaned_at = now;
@@ -688,6 +688,8 @@ static PyObject *hooks_start(PyObject *self, PyObject *args)
                           &h->system_register))
         return NULL;
     h->asked = h->late = h->failed = h->access.valid = 0;
+    if (h->c.on && h->c.fresh_count) /* translated in the last run, and never begun */
+        counter_forget(&h->c);
     look_at_steps(h);
     h->thread = PyEval_SaveThread();
     error = h->api.emu_start(h->uc, pc, until, 0, 0);
@@ -729,6 +731,17 @@ static PyObject *hooks_account(PyObject *self, PyObject *charges)
     Py_XSETREF(h->charge_of, charge_of);
     if (!h->c.on && counter_start(&h->c))
         return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(forget_places_doc, "forget_places()\n\nAll translated code is gone.");
+
+static PyObject *hooks_forget_places(PyObject *self, PyObject *ignored)
+{
+    Counter *c = &((Hooks *)self)->c;
+    (void)ignored;
+    if (c->on)
+        counter_forget(c);
     Py_RETURN_NONE;
 }
 
@@ -1127,6 +1140,7 @@ static PyMethodDef hooks_methods[] = {
     {"stop", hooks_stop, METH_NOARGS, stop_doc},
     {"refund", hooks_refund, METH_O, refund_doc},
     {"account", hooks_account, METH_O, account_doc},
+    {"forget_places", hooks_forget_places, METH_NOARGS, forget_places_doc},
     {"trap", hooks_trap, METH_VARARGS, trap_doc},
     {"ends", hooks_ends, METH_O, ends_doc},
     {"counter", hooks_counter, METH_NOARGS, counter_doc},

@@ -59,6 +59,9 @@ class Counter:
         """From now on a block costs what its charge says."""
         self._charges = charges
 
+    def forget_places(self) -> None:
+        """All translated code is gone: nothing to the Python half, which reads the guest's."""
+
     def follow(self) -> None:
         """Keep from now on who has called whom; after `account`."""
         self._tracks = self._tracks or Tracks()

@@ -7,6 +7,7 @@ were executed; what is promised of any model is that the sums are right, not wha
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from pathlib import Path
 from typing import Any
@@ -16,27 +17,41 @@ import pytest
 from emu import exits
 from emu.charges import Charges
 from emu.cost import SIXTEENTHS
-from emu.engine import native_available
+from emu.engine import Engine, Stop, native_available
+from emu.timers import NEVER
 from emu.trace import TextTrace
 from emu.vm import Vm
 from engine_kit import (
     CNTVCT,
+    CODE,
+    DATA,
+    ISB,
     NE,
+    NOP,
     RAM,
+    TABLES,
+    TTBR0_EL1,
+    UNMAPPED,
+    WFI,
+    Recorder,
     add,
+    b,
     b_if,
     code,
     eor,
+    go,
     halves,
     hvc,
+    machine,
     mov,
     movz,
     mrs,
     msr,
     store,
     subs,
-)  # fmt: skip
-from timing_kit import ByWord, counted, elapsed, frames, lines, total
+    turn_mmu_on,
+)
+from timing_kit import ByWord, Even, by_word, counted, elapsed, frames, lines, price, total
 
 GUESTS = Path(__file__).parent.parent / "guests" / "bin"
 LIMIT = 400_000
@@ -76,11 +91,13 @@ def _by_word(monkeypatch):
     monkeypatch.setattr("emu.vm.charges_of", lambda _core: Charges(ByWord()))
 
 
-def machine_for(name: str, cpus: int, native: bool, watched: bool, reader: Path) -> Vm:
+def machine_for(
+    name: str, cpus: int, native: bool, watched: bool, reader: Path, timing: str = "block"
+) -> Vm:
     said: list[str] = []
     vm = Vm(
         GUESTS / f"{name}.elf" if name != "reader" else reader,
-        load=None if name != "reader" else LOAD, cpus=cpus, native=native, core=CORE,
+        load=None if name != "reader" else LOAD, cpus=cpus, native=native, core=CORE, timing=timing,
         freq=1_300_000_000, trap_costs="kvm-vhe", seed=7,
     )  # fmt: skip
     if watched:
@@ -106,6 +123,8 @@ def counters(vm: Vm) -> dict[str, Any]:
         "pmu": [vcpu.pmu.state for vcpu in vm.machine.vcpus],
         "timers": [vcpu.timers.state for vcpu in vm.machine.vcpus],
         "kept": vm.engine.read(KEPT, 3 * 8 * 300), "console": str(vm.console),
+        "ends": vm.engine.hooks.ends(0),
+        "predictors": [vcpu.predictor and vcpu.predictor.state for vcpu in vm.machine.vcpus],
         "registers": (vm.engine.arguments(31), vm.engine.get("PC")),
     }  # fmt: skip
 
@@ -120,42 +139,45 @@ def run_in_pieces(vm: Vm, piece: int) -> exits.Exit:
             return exit
 
 
-_references: dict[tuple[str, int], tuple[exits.Exit, dict[str, Any]]] = {}
+_references: dict[tuple[str, int, str], tuple[exits.Exit, dict[str, Any]]] = {}
 
 
-def reference(name: str, cpus: int, reader: Path) -> tuple[exits.Exit, dict[str, Any]]:
+def reference(name: str, cpus: int, timing: str, reader: Path) -> tuple[exits.Exit, dict[str, Any]]:
     """The Python half, in one piece, with nobody who watches."""
-    if (name, cpus) not in _references:
-        vm = machine_for(name, cpus, False, False, reader)
-        _references[name, cpus] = run_in_pieces(vm, LIMIT), counters(vm)
-    return _references[name, cpus]
+    if (name, cpus, timing) not in _references:
+        vm = machine_for(name, cpus, False, False, reader, timing)
+        _references[name, cpus, timing] = run_in_pieces(vm, LIMIT), counters(vm)
+    return _references[name, cpus, timing]
 
 
 @halves
 @pytest.mark.parametrize("watched", [False, True], ids=["alone", "traced"])
 @pytest.mark.parametrize("piece", PIECES)
-@pytest.mark.parametrize("cpus", [1, 4])
+@pytest.mark.parametrize(
+    ("cpus", "timing"), [(1, "block"), (4, "block"), (1, "branch"), (4, "branch")]
+)
 @pytest.mark.parametrize(
     "name",
     ["hello", "hvc_loop", "exceptions", "psci_cpu_on", "stolen_time", "ptp", "trng", "reader"],
 )
 def test_every_counter_is_the_same_however_a_guest_is_run(
-    name, cpus, piece, watched, native, reader
+    name, cpus, timing, piece, watched, native, reader
 ):
-    vm = machine_for(name, cpus, native, watched, reader)
+    vm = machine_for(name, cpus, native, watched, reader, timing)
     exit = run_in_pieces(vm, piece)
-    expected_exit, expected = reference(name, cpus, reader)
+    expected_exit, expected = reference(name, cpus, timing, reader)
     found = counters(vm)
     for what, value in expected.items():
         assert found[what] == value, what
     assert (type(exit), exit.cycles) == (type(expected_exit), expected_exit.cycles)
 
 
+@pytest.mark.parametrize("timing", ["block", "branch"])
 @pytest.mark.parametrize("cpus", [1, 4])
 @pytest.mark.parametrize("name", ["hello", "hvc_loop", "psci_cpu_on", "exceptions", "reader"])
-def test_nothing_is_lost_between_blocks_and_traps(name, cpus, reader):
+def test_nothing_is_lost_between_blocks_and_traps(name, cpus, timing, reader):
     """The clock is the blocks, the traps, the exceptions and the time nobody ran."""
-    vm = machine_for(name, cpus, native_available(), False, reader)
+    vm = machine_for(name, cpus, native_available(), False, reader, timing)
     idle = [0]
     vm.pace = lambda cycles: (idle.append(cycles), cycles)[1]
     run_in_pieces(vm, LIMIT)
@@ -187,3 +209,231 @@ def test_the_reader_reads_counters_that_agree(reader):
         assert kept[3 * n] == now // SIXTEENTHS - began // SIXTEENTHS
         at_counter = now + total(READER[-17:-15])
         assert kept[3 * n + 1] == at_counter // SIXTEENTHS * 625 // 13_000
+
+
+# -- what really ran -------------------------------------------------------------------------------
+
+RET, DSB = 0xD65F_03C0, 0xD503_3B9F
+TLBI_VMALLE1 = 0xD508_871F
+SITE = CODE + 0x1000
+"""Where the code lies that changes, in a page of its own."""
+OLD, NEW = movz(5, 0x1111), movz(5, 0x2222)
+assert price(OLD) != price(NEW)
+
+
+def blr(rn: int) -> int:
+    return 0xD63F_0000 | rn << 5
+
+
+def ic_ivau(rt: int) -> int:
+    return 0xD50B_7520 | rt
+
+
+def pair(*words: int) -> int:
+    """Two words as a doubleword to store."""
+    return int.from_bytes(code(*words), "little")
+
+
+MAINTENANCE = {
+    "as the architecture asks": [ic_ivau(3), DSB, ISB], "none but ISB": [ISB], "none": [],
+}  # fmt: skip
+
+
+@halves
+@pytest.mark.parametrize("mmu", [False, True], ids=["mmu-off", "mmu-on"])
+@pytest.mark.parametrize("after", MAINTENANCE.values(), ids=list(MAINTENANCE))
+def test_code_that_the_guest_rewrites(native, after, mmu):
+    """OLD and NEW in turn at one address, ten times."""
+    one_turn = [store(1, 3), *after, blr(3), OLD, RET, store(2, 3), *after, blr(3), NEW, RET]
+    loop = [word for word in one_turn if word not in (OLD, NEW, RET)] + [subs(9, 9, 1)]
+    words = [*loop, b_if(NE, -len(loop)), WFI]
+    engine = machine(native, *words)
+    if mmu:
+        turn_mmu_on(engine)
+    engine.write(SITE, code(OLD, RET))
+    for number, value in ((1, pair(OLD, RET)), (2, pair(NEW, RET)), (3, SITE), (9, 10)):
+        engine.set(f"X{number}", value)
+    by_word(engine)
+    assert go(engine) is Stop.WFI
+    assert engine.get("X5") == 0x2222
+    assert elapsed(engine) == 10 * total([*one_turn, subs(9, 9, 1), b_if(NE, -len(loop))]) + total(
+        [WFI]
+    )
+
+
+@halves
+def test_code_that_the_host_rewrites_while_the_guest_calls(native):
+    engine = machine(native, hvc(), OLD, subs(9, 9, 1), b_if(NE, -3), WFI)
+    engine.set("X9", 4)
+    by_word(engine)
+    versions = [OLD, NEW, NEW, OLD]
+    waiting = list(versions)
+
+    def reply(*_: object) -> tuple[int, ...]:
+        engine.write(CODE + 4, code(waiting.pop(0)))
+        return ()
+
+    assert go(engine, Recorder(reply)) is Stop.WFI
+    each = [hvc(), subs(9, 9, 1), b_if(NE, -3)]
+    assert elapsed(engine) == 4 * total(each) + total(versions) + total([WFI])
+
+
+@halves
+def test_code_that_the_host_rewrites_between_two_runs(native):
+    """All translations are gone, and new ones lie where the old ones lay."""
+    engine = machine(native, NOP)
+    by_word(engine)
+    expected = 0
+    for value in range(50):
+        engine.write(CODE, code(movz(5, value), NOP, WFI))
+        engine.set("PC", CODE)
+        assert go(engine) is Stop.WFI
+        expected += total([movz(5, value), NOP, WFI])
+        assert elapsed(engine) == expected
+
+
+# -- one virtual address, several things -----------------------------------------------------------
+
+PAGES = RAM + 0xA_0000
+"""Code that is mapped at `UNMAPPED`: a page for each."""
+PAGE_HERE, NOT_GLOBAL, NOT_EXECUTABLE = 1 << 10 | 3, 1 << 11, 1 << 53
+"""Flags of a page descriptor: valid and accessed; nG; PXN (DDI 0487, D8.3)."""
+
+
+def page_table(engine: Engine, root: int, physical: int, flags: int = 0) -> int:
+    """Tables at `root` that map RAM as it is and one page at `UNMAPPED`; its descriptor's place."""
+    block = 1 << 10 | 1
+    engine.write(root, struct.pack("<Q", root + 0x1000 | 3))
+    engine.write(root + 0x1000, struct.pack("<4Q", block, RAM | block, 0, root + 0x2000 | 3))
+    engine.write(root + 0x2000, struct.pack("<Q", root + 0x3000 | 3))
+    engine.write(root + 0x3000, struct.pack("<Q", physical | PAGE_HERE | flags))
+    return root + 0x3000
+
+
+def translated(native: bool, *words: int) -> Engine:
+    """An engine with the MMU on and OLD and NEW in two pages; X3 is where one of them is mapped."""
+    engine = machine(native, *words)
+    turn_mmu_on(engine)
+    engine.write(PAGES, code(OLD, RET))
+    engine.write(PAGES + 0x1000, code(NEW, RET))
+    engine.set("X3", UNMAPPED)
+    by_word(engine)
+    return engine
+
+
+@halves
+def test_a_page_that_is_mapped_anew(native):
+    """OLD, NEW, OLD … at one virtual address, by a store to the table and TLBI."""
+    call = [DSB, TLBI_VMALLE1, DSB, ISB, blr(3)]
+    loop = [store(1, 4), *call, store(2, 4), *call, subs(9, 9, 1)]
+    engine = translated(native, *loop, b_if(NE, -len(loop)), WFI)
+    place = page_table(engine, TABLES, PAGES)
+    descriptors = (PAGES | PAGE_HERE, PAGES + 0x1000 | PAGE_HERE)
+    for number, value in zip((1, 2, 4, 9), (*descriptors, place, 20), strict=True):
+        engine.set(f"X{number}", value)
+    assert go(engine) is Stop.WFI
+    assert engine.get("X5") == 0x2222
+    each = [*loop, b_if(NE, -len(loop)), OLD, RET, NEW, RET]
+    assert elapsed(engine) == 20 * total(each) + total([WFI])
+
+
+@halves
+def test_two_address_spaces_with_different_code_at_one_address(native):
+    """By TTBR0_EL1 and its ASID alone: no TLBI, no maintenance."""
+    switch = [msr(TTBR0_EL1, 1), ISB, blr(3), msr(TTBR0_EL1, 2), ISB, blr(3)]
+    loop = [*switch, subs(9, 9, 1)]
+    engine = translated(native, *loop, b_if(NE, -len(loop)), WFI)
+    roots = (RAM + 0xB_0000, RAM + 0xC_0000)
+    for root, page in zip(roots, (PAGES, PAGES + 0x1000), strict=True):
+        page_table(engine, root, page, NOT_GLOBAL)
+    for number, value in zip((1, 2, 9), (roots[0] | 1 << 48, roots[1] | 2 << 48, 20), strict=True):
+        engine.set(f"X{number}", value)
+    assert go(engine) is Stop.WFI
+    assert engine.get("X5") == 0x2222
+    each = [*loop, b_if(NE, -len(loop)), OLD, RET, NEW, RET]
+    assert elapsed(engine) == 20 * total(each) + total([WFI])
+
+
+@halves
+def test_a_block_that_was_translated_and_did_not_begin(native):
+    """A deadline came first, another address space ran a block at its address, and what is
+    translated there now lies where other code of that address lay."""
+    engine = translated(native, WFI)
+    spaces = [engine.new_context(), engine.new_context()]
+    for n, context in enumerate(spaces):
+        root = RAM + 0xB_0000 + n * 0x1_0000
+        page_table(engine, root, PAGES + n * 0x1000)
+        engine.write(PAGES + n * 0x1000, code(movz(5, n), WFI))
+        engine.set("TTBR0_EL1", root)
+        engine.set("PC", UNMAPPED)
+        engine.save(context)
+
+    def run(space: int, until: int = NEVER) -> int:
+        engine.restore(spaces[space])
+        before = elapsed(engine)
+        assert go(engine, until=until) is (Stop.WFI if until else Stop.DEADLINE)
+        return elapsed(engine) - before
+
+    code_of = [[movz(5, n), WFI] for n in range(2)]
+    assert [run(0), run(1)] == list(map(total, code_of))
+    code_of[1][0] = movz(5, 0x7777)
+    engine.write(PAGES + 0x1000, code(*code_of[1]))
+    assert run(0) == total(code_of[0])
+    assert run(1, until=0) == 0
+    assert run(0) == total(code_of[0])
+    assert run(1) == total(code_of[1])
+    assert engine.get("X5") == 0x7777
+
+
+@halves
+def test_lines_that_are_cleaned_one_by_one_with_code_run_between(native):
+    """However little time that takes: a loop over lines is told by its instructions."""
+    line = SITE + 64
+    engine = machine(
+        native, blr(4), store(1, 6), store(1, 6), ic_ivau(3), blr(4), store(2, 6), ic_ivau(4), DSB,
+        ISB, blr(4), WFI,
+    )  # fmt: skip
+    turn_mmu_on(engine)
+    page_table(engine, TABLES, SITE, NOT_EXECUTABLE)
+    engine.write(line, code(OLD, RET))
+    values = {1: pair(OLD, RET), 2: pair(NEW, RET), 3: SITE, 4: line, 6: UNMAPPED + 64}
+    for number, value in values.items():
+        engine.set(f"X{number}", value)
+    engine.account(Charges(Even(1)))
+    assert go(engine) is Stop.WFI
+    assert engine.get("X5") == 0x2222
+
+
+# -- more code than Unicorn keeps ------------------------------------------------------------------
+
+MUCH, MUCH_BASE = 3_000, 0x5000_0000
+HOOK_EDGE = 1 << 15
+"""unicorn.h: UC_HOOK_EDGE_GENERATED, called when a block was translated."""
+
+
+EDGE_CALLBACK = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
+
+
+@halves
+def test_translated_code_that_is_thrown_away(native):
+    """So many blocks that its buffer is full several times: each is charged for what it is."""
+    engine = machine(native, *mov(3, MUCH_BASE), movz(9, 3), blr(3), subs(9, 9, 1), b_if(NE, -2),
+                     WFI)  # fmt: skip
+    engine.map_ram(MUCH_BASE, 4 << 20)
+    blocks = [[movz(5, n), *[store(5, 7)] * 60, b(1)] for n in range(MUCH)]
+    words = [*(word for block in blocks for word in block), RET]
+    engine.write(MUCH_BASE, code(*words))
+    engine.set("X7", DATA)
+    by_word(engine)
+    translations = [0]
+
+    def on_translated(*_: object) -> None:
+        translations[0] += 1
+
+    engine.cpu.hook(HOOK_EDGE, EDGE_CALLBACK(on_translated))
+    assert go(engine) is Stop.WFI
+    assert translations[0] > 2 * MUCH, "else nothing was thrown away"
+    head = [*mov(3, MUCH_BASE), movz(9, 3), WFI]
+    each = [blr(3), *words, subs(9, 9, 1), b_if(NE, -2)]
+    assert elapsed(engine) == total(head) + 3 * total(each)
+    assert elapsed(engine) == counted(engine)

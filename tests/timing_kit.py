@@ -63,11 +63,13 @@ def elapsed(engine: Any) -> int:
 def counted(engine: Engine) -> int:
     """What the lines of an engine add up to, in sixteenths."""
     assert engine.charges is not None
-    lines = engine.hooks.lines()
-    return sum(engine.charges.at(at).total * runs - back for _, at, runs, back, _ in lines)
+    return sum(
+        engine.charges.at(at).total * runs - back + added
+        for _, at, runs, back, _, added in engine.hooks.lines()
+    )
 
 
-def lines(engine: Engine) -> list[tuple[int, bytes, int, int, int]]:
+def lines(engine: Engine) -> list[tuple[int, bytes, int, int, int, int]]:
     """Every line with its code in place of its charge, in the order of addresses."""
     charges = engine.charges
     assert charges is not None
