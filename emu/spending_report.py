@@ -25,6 +25,7 @@ def report(vm: Vm) -> Iterator[str]:
     spending = Spending(vm)
     yield from _head(vm, spending)
     yield from _vcpus(spending)
+    yield from _branches(vm)
     yield from _functions(spending)
     yield from _exceptions(vm, spending)
     yield from _calls(vm)
@@ -56,6 +57,18 @@ def _vcpus(spending: Spending) -> Iterator[str]:
     if spending.idle:
         rows.append(("idle", _cycles(spending.idle), "", "", _share(spending.idle, spending.total)))
     yield from _table(("", "cycles", "instructions", "IPC", "share"), rows)
+
+
+def _branches(vm: Vm) -> Iterator[str]:
+    """What the predictors made of them."""
+    price = vm.engine.misprediction
+    rows = [
+        (f"vCPU {vcpu.index}", f"{vcpu.predictor.branches:,}", f"{vcpu.predictor.misses:,}",
+         _share(vcpu.predictor.misses, vcpu.predictor.branches),
+         _cycles(vcpu.predictor.misses * price))
+        for vcpu in vm.machine.vcpus if vcpu.predictor is not None and vcpu.predictor.branches
+    ]  # fmt: skip
+    yield from _table(("", "branches", "mispredicted", "share", "cycles lost"), rows)
 
 
 def _functions(spending: Spending) -> Iterator[str]:
@@ -118,7 +131,7 @@ def _blocks(vm: Vm, spending: Spending) -> Iterator[str]:
 
 def _width(vm: Vm) -> int:
     charges = vm.engine.charges
-    return int(getattr(charges.model, "width", 1)) if charges else 1
+    return charges.model.width if charges else 1
 
 
 def _listing(block: HotBlock, width: int) -> Iterator[str]:

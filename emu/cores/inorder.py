@@ -74,7 +74,7 @@ class InOrder:
         self.name = name
         self.taken = taken
         self._step = step
-        self._width, self._units = width, units
+        self.width, self._units = width, units
         self._loops_free = loops_free
         self._steps: dict[int, Step] = {}
 
@@ -89,7 +89,7 @@ class InOrder:
             steps.append(step)
         if not steps:
             return BlockCost((0,))
-        issues, cycles, passes = steady(steps, self._width, self._units)
+        issues, cycles, passes = steady(steps, self.width, self._units)
         total = (cycles * SIXTEENTHS + passes // 2) // passes
         total = max(total, 1)
         prefix = [0, *(min(SIXTEENTHS * (t - issues[0]), total) for t in issues[1:])]

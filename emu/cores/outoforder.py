@@ -63,7 +63,7 @@ class OutOfOrder:
     ) -> None:
         self.name = name
         self._op = op
-        self._width, self._fetch, self._compatible = width, fetch, compatible
+        self.width, self._fetch, self._compatible = width, fetch, compatible
         self._ops: dict[int, Op] = {}
 
     def block(self, code: bytes) -> BlockCost:
@@ -91,7 +91,7 @@ class OutOfOrder:
 
     def _front(self, ops: Sequence[Op], ends: Ends) -> int:
         slots = sum(op.slots for op in ops)
-        front = -(-SIXTEENTHS * slots // self._width)
+        front = -(-SIXTEENTHS * slots // self.width)
         if ends is Ends.LOOP:
             return max(front, SIXTEENTHS * -(-len(ops) // self._fetch))
         if ends is Ends.AWAY:
@@ -99,7 +99,7 @@ class OutOfOrder:
         return front
 
     def _compared(self, ops: Sequence[Op]) -> int:
-        return max(dispatch(ops, self._width), pressure(ops), chain(ops))
+        return max(dispatch(ops, self.width), pressure(ops), chain(ops))
 
 
 def pressure(ops: Iterable[Op]) -> int:
