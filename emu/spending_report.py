@@ -1,8 +1,9 @@
 """`hvcemu run --stats`: where the cycles went, in lines of text.
 
 Every figure is the clock's: whole cycles are printed, sixteenths only where a block is taken apart.
-The listing of a block is read as llvm-mca's: when each instruction of a block in its steady state
-begins, and what the core waited for it beyond the share of a cycle that it takes of the width.
+The listing of a block is read as llvm-mca's timeline: in the steady state of the block, when each
+instruction begins, how long after the one before it, and how much of that the core waited: beyond
+the share of a cycle that an instruction takes of its width. The first comes after the last.
 """
 
 from __future__ import annotations
@@ -136,19 +137,20 @@ def _width(vm: Vm) -> int:
 
 def _listing(block: HotBlock, width: int) -> Iterator[str]:
     """One block, instruction by instruction."""
-    code, prefix = block.charge.code, block.charge.cost.prefix
-    yield f"  {'at':>7}  {'cycles':>6}  {'waits':>6}"
-    for n in range(min(len(code) // INSN_SIZE, MOST_LINES)):
+    code, (*begins, total) = block.charge.code, block.charge.cost.prefix
+    yield f"  {'begins':>7}  {'after':>6}  {'waits':>6}"
+    for n in range(min(len(begins), MOST_LINES)):
         word = int.from_bytes(code[n * INSN_SIZE : (n + 1) * INSN_SIZE], "little")
-        address, cost = block.address + n * INSN_SIZE, prefix[n + 1] - prefix[n]
-        waits = max(cost - SIXTEENTHS // width, 0)
+        address = block.address + n * INSN_SIZE
+        after = begins[n] - begins[n - 1] + (0 if n else total)
+        waits = max(after - SIXTEENTHS // width, 0)
         yield (
-            f"  {prefix[n] / SIXTEENTHS:>7.2f}  {cost / SIXTEENTHS:>6.2f}  "
+            f"  {begins[n] / SIXTEENTHS:>7.2f}  {after / SIXTEENTHS:>6.2f}  "
             f"{f'{waits / SIXTEENTHS:.2f}' if waits else '':>6}  {address:#x}  "
             f"{disassemble(address, word)}"
         )
-    if len(code) // INSN_SIZE > MOST_LINES:
-        yield f"  and {len(code) // INSN_SIZE - MOST_LINES} instructions more"
+    if len(begins) > MOST_LINES:
+        yield f"  and {len(begins) - MOST_LINES} instructions more"
 
 
 def _time(nanoseconds: int) -> str:
