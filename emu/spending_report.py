@@ -146,7 +146,7 @@ def _listing(block: HotBlock, width: int) -> Iterator[str]:
         waits = max(after - SIXTEENTHS // width, 0)
         yield (
             f"  {begins[n] / SIXTEENTHS:>7.2f}  {after / SIXTEENTHS:>6.2f}  "
-            f"{f'{waits / SIXTEENTHS:.2f}' if waits else '':>6}  {address:#x}  "
+            f"{f'{waits / SIXTEENTHS:.2f}' if waits > 1 else '':>6}  {address:#x}  "
             f"{disassemble(address, word)}"
         )
     if len(begins) > MOST_LINES:

@@ -184,7 +184,7 @@ def loops(path: Path, wanted: Sequence[str]) -> Iterator[Row]:
                 continue
             total = sum(core(target).block(block).total for block in code)
             found = total / SIXTEENTHS / OPERATIONS
-            what = f"{kind} {name.replace('_', ' ')}, cycles"
+            what = f"{kind} of {name.replace('_', ' ')}"
             yield Row(what, target, f"{truth:g}", truth, found)
 
 
@@ -197,13 +197,28 @@ def with_error(value: float, truth: float) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as Markdown."""
+    """The programs as Markdown, and behind them the loops, a line for all cores."""
+    programs = [row for row in rows if row.branch]
     lines = ["| what | core | measured | `--timing block` | `--timing branch` |", "|---" * 5 + "|"]
-    for row in rows:
+    for row in programs:
         measured = f"{row.measured} ({row.note})" if row.note else row.measured
         block, branch = with_error(row.block, row.truth), with_error(row.branch, row.truth)
         lines.append(f"| {row.what} | {row.core} | {measured} | {block} | {branch} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*(lines if programs else []), "", *loop_table(rows)]).lstrip() + "\n"
+
+
+def loop_table(rows: Sequence[Row]) -> Iterator[str]:
+    """The loops: for each core what was measured, and what the model says."""
+    loops = [row for row in rows if not row.branch]
+    cores = list(dict.fromkeys(row.core for row in loops))
+    yield "| cycles an operation |" + "".join(f" {core}, measured | model |" for core in cores)
+    yield "|---" * (1 + 2 * len(cores)) + "|"
+    for what in dict.fromkeys(row.what for row in loops):
+        found = {row.core: row for row in loops if row.what == what}
+        yield f"| {what} |" + "".join(
+            f" {found[core].measured} | {found[core].block:g} |" if core in found else " | |"
+            for core in cores
+        )
 
 
 def write(path: Path, text: str) -> None:
