@@ -1015,6 +1015,8 @@ static PyMemberDef hooks_members[] = {
     {"instructions", T_ULONGLONG, offsetof(Hooks, c.instructions), 0, "retired instructions"},
     {"kept_cost", T_ULONGLONG, offsetof(Hooks, c.last_cost), 0,
      "last_cost() before the first block of a machine that was loaded"},
+    {"places", T_ULONGLONG, offsetof(Hooks, c.site_count), READONLY,
+     "places of translated code whose block is known"},
     {"exception_cost", T_ULONGLONG, offsetof(Hooks, exception_cost), 0,
      "sixteenths that taking an exception costs"},
     {"exact", T_ULONGLONG, offsetof(Hooks, exact), READONLY, "the cycle of a register access"},
