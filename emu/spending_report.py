@@ -45,8 +45,8 @@ def _head(vm: Vm, spending: Spending) -> Iterator[str]:
     yield f"core {vm.engine.core}, {how}; traps cost {vm.trap_costs}"
     if spending.unknown:
         yield (
-            f"{spending.unknown:,} instructions are in no table and were charged the core's "
-            "default"
+            f"{spending.unknown:,} times there was a word that no table knows; where it was "
+            "executed it cost the core's default"
         )
 
 
