@@ -297,7 +297,8 @@ def test_names_from_a_file_beside_the_image(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "says"), [
-    (None, "No such file or directory"), ("prose\n", "it names nothing; give a System.map or an ELF"),
+    (None, "No such file or directory"),
+    ("prose\n", "it names nothing; give a System.map or an ELF"),
 ])  # fmt: skip
 def test_a_file_without_names(tmp_path, content, says):
     path = tmp_path / "System.map"
