@@ -55,6 +55,8 @@ def run(options: Any) -> int:
     vm = _saved_vm(options, console, say) if options.restore else _new_vm(options, console)
     close = _attach_traces(vm, options, say)
     check = _attach_check(vm) if options.check else None
+    if options.profile_out:
+        _check_writable("--profile-out", options.profile_out)
     if options.stats or options.profile_out:
         vm.follow()
     limits = Limits(options.timeout, options.max_cycles)
@@ -71,6 +73,15 @@ def run(options: Any) -> int:
         close()
         _tell_spending(vm, options, say)
     return check(runner.ending, status_code, say) if check else status_code
+
+
+def _check_writable(option: str, path: str) -> None:
+    """Refuse a file that could not be written when the run is over."""
+    try:
+        with open(path, "ab"):
+            pass
+    except OSError as error:
+        raise EmuError(f"{option} {path}: {error.strerror}") from None
 
 
 def _tell_spending(vm: Vm, options: Any, say: Callable[[str], None]) -> None:

@@ -2,17 +2,19 @@
 
 flat: an instruction is a cycle, whatever the core. block: what the core model says of each block
 (cores/). branch: that, and a predictor whose mistakes cost what the core's pipeline takes to
-refill (predictor.py). Models are shared by all machines of a process, since a block costs what its bytes say.
+refill (predictor.py). Models are shared by all machines of a process, since a block costs what its
+bytes say.
 """
 
 from __future__ import annotations
 
 import atexit
 import enum
+import functools
 from typing import TYPE_CHECKING
 
 from emu.charges import Charges
-from emu.cost import SIXTEENTHS
+from emu.cost import SIXTEENTHS, BlockCost, CostModel
 from emu.cpu import CORES, DEFAULT_CORE
 from emu.errors import EmuError
 
@@ -46,6 +48,30 @@ def choose_timing(core: str, name: str | None) -> Timing:
     return Timing(name)
 
 
+class _Later:
+    """A core model that is made when it is first asked: a run whose blocks are all known from
+    before needs none."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def block(self, code: bytes) -> BlockCost:
+        """The cost of a block."""
+        return self.model.block(code)
+
+    @property
+    def width(self) -> int:
+        """Instructions that begin in a cycle at most."""
+        return self.model.width
+
+    @functools.cached_property
+    def model(self) -> CostModel:
+        """The model itself; its tables take some 40 ms to read."""
+        from emu.cores import core
+
+        return core(self.name)
+
+
 _opened: dict[str, tuple[Charges, BlockCache]] = {}
 
 
@@ -53,12 +79,11 @@ def charges_of(core: str) -> Charges:
     """What blocks cost on a core: one set for this process, and a file for the next."""
     if core not in _opened:
         from emu.blockcache import BlockCache, path_of  # most runs need none of it
-        from emu.cores import core as model
 
         if not _opened:
             atexit.register(keep_charges)
         cache = BlockCache(path_of(core) if core not in UNTIMED else None)
-        _opened[core] = Charges(model(core), cache), cache
+        _opened[core] = Charges(_Later(core), cache), cache
     return _opened[core][0]
 
 

@@ -55,7 +55,8 @@ def test_the_head_says_how_long_at_what_rate_and_by_which_rules():
     assert f"{vm.clock.nanoseconds / 1000:,.3f} µs" in first
     assert second == "core cortex-a53, timing block; traps cost kvm-nvhe"
     assert more == [
-        f"{Spending(vm).unknown:,} instructions are in no table and were charged the core's default"
+        f"{Spending(vm).unknown:,} times there was a word that no table knows; where it was "
+        "executed it cost the core's default"
     ]
 
 

@@ -23,7 +23,7 @@ def words_of(code: bytes) -> list[int]:
 class ByWord:
     """Each word costs its `price`, wherever it stands. `asked` are the blocks in order."""
 
-    name = "by-word"
+    name, width = "by-word", 1
 
     def __init__(self) -> None:
         self.asked: list[bytes] = []
@@ -39,7 +39,7 @@ class ByWord:
 class Even:
     """Each instruction costs the same, in sixteenths."""
 
-    name = "even"
+    name, width = "even", 1
 
     def __init__(self, each: int = SIXTEENTHS) -> None:
         self.each = each

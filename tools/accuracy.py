@@ -15,6 +15,7 @@ longer run takes more is what is compared.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import struct
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,8 @@ from emu.elf import load_elf  # noqa: E402
 from emu.engine import Engine  # noqa: E402
 from emu.errors import EmuError  # noqa: E402
 from emu.image import Image, Ram, Wish  # noqa: E402
+from emu.predictor import Predictor  # noqa: E402
+from emu.timing import Timing, misprediction_of  # noqa: E402
 
 COREMARK_PER_MHZ: Mapping[str, tuple[float, str]] = {
     # Medians over phones of freqbench's results, and what is to be said of them.
@@ -83,62 +86,73 @@ class Program(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of the table."""
+    """One line of the table: what was measured, and what the timings say (timing.py)."""
 
     what: str
     core: str
-    model: float
     measured: str
-    error: str
+    truth: float
+    """What errors are relative to; 0 where nothing was measured."""
+    block: float
+    branch: float = 0
     note: str = ""
 
 
-def timed(name: str) -> Engine:
-    """An engine that counts a core's cycles."""
+def timed(name: str, timing: Timing) -> tuple[Engine, Predictor | None]:
+    """An engine that counts a core's cycles, and the branch predictor it uses."""
     engine = Engine()
     engine.account(Charges(core(name)))
-    return engine
+    if timing is not Timing.BRANCH:
+        return engine, None
+    predictor = Predictor()
+    engine.hooks.predict(ctypes.addressof(predictor), misprediction_of(name))
+    return engine, predictor
 
 
-def difference(program: Program, arguments: str, counts: tuple[int, int], name: str) -> float:
+def run(program: Program, arguments: str, name: str, timing: Timing) -> int:
+    """Cycles of one run."""
+    engine, _kept = timed(name, timing)
+    words = arguments.split()
+    return UserProgram(
+        program.path, words, interpreter=program.interpreter, engine=engine
+    ).run().cycles  # fmt: skip
+
+
+def difference(
+    program: Program, arguments: str, counts: tuple[int, int], name: str, timing: Timing
+) -> float:
     """Cycles of one iteration on a core: a run of many less one of few, over what they differ."""
-    more, less = (
-        UserProgram(
-            program.path, arguments.format(count).split(), interpreter=program.interpreter,
-            engine=timed(name),
-        ).run().cycles
-        for count in counts
-    )  # fmt: skip
+    more, less = (run(program, arguments.format(count), name, timing) for count in counts)
     return (more - less) / (counts[0] - counts[1])
 
 
-def percent(value: float, truth: float) -> str:
-    return f"{100 * (value / truth - 1):+.1f} %"
+def both(program: Program, arguments: str, counts: tuple[int, int], name: str) -> Iterator[float]:
+    """Cycles of one iteration, first without and then with a branch predictor."""
+    for timing in (Timing.BLOCK, Timing.BRANCH):
+        yield difference(program, arguments, counts, name, timing)
 
 
 def coremark(program: Program, wanted: Sequence[str]) -> Iterator[Row]:
     """Cycles an iteration."""
     for name in wanted:
-        found = difference(program, COREMARK_ARGUMENTS, COREMARK_ITERATIONS, name)
+        block, branch = both(program, COREMARK_ARGUMENTS, COREMARK_ITERATIONS, name)
         score, note = COREMARK_PER_MHZ.get(name, (0.0, ""))
-        if not score:
-            yield Row("CoreMark, cycles", name, round(found), "-", "-", f"{1e6 / found:.2f}/MHz")
-            continue
-        truth = 1_000_000 / score
-        yield Row("CoreMark, cycles", name, round(found), f"{truth:,.0f}",
-                  percent(found, truth), note)  # fmt: skip
+        truth = 1_000_000 / score if score else 0
+        yield Row("CoreMark, cycles", name, f"{truth:,.0f}" if score else "-", truth,
+                  block, branch, note)  # fmt: skip
 
 
 def dhrystone(program: Program, wanted: Sequence[str]) -> Iterator[Row]:
     """Dhrystone MIPS per MHz."""
     for name in wanted:
-        found = 1e6 / difference(program, "{}", DHRYSTONE_RUNS, name) / DHRYSTONES_OF_A_MIPS
-        if name not in DMIPS_PER_MHZ:
-            yield Row("Dhrystone, DMIPS/MHz", name, round(found, 2), "-", "-")
-            continue
-        low, high = DMIPS_PER_MHZ[name]
-        yield Row("Dhrystone, DMIPS/MHz", name, round(found, 2), f"{low} to {high}",
-                  percent(found, (low + high) / 2), "another compiler and libc")  # fmt: skip
+        block, branch = (
+            1e6 / cycles / DHRYSTONES_OF_A_MIPS
+            for cycles in both(program, "{}", DHRYSTONE_RUNS, name)
+        )
+        low, high = DMIPS_PER_MHZ.get(name, (0, 0))
+        yield Row("Dhrystone, DMIPS/MHz", name, f"{low} to {high}" if high else "-",
+                  (low + high) / 2, block, branch,
+                  "another compiler and libc" if high else "")  # fmt: skip
 
 
 def loop_code(image: Image, symbol: str) -> list[bytes]:
@@ -170,18 +184,41 @@ def loops(path: Path, wanted: Sequence[str]) -> Iterator[Row]:
                 continue
             total = sum(core(target).block(block).total for block in code)
             found = total / SIXTEENTHS / OPERATIONS
-            yield Row(f"{kind} {name.replace('_', ' ')}", target, round(found, 2), f"{truth:g}",
-                      percent(found, truth))  # fmt: skip
+            what = f"{kind} of {name.replace('_', ' ')}"
+            yield Row(what, target, f"{truth:g}", truth, found)
+
+
+def with_error(value: float, truth: float) -> str:
+    """A figure and how far off it is."""
+    if not value:
+        return ""
+    text = f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+    return f"{text} ({100 * (value / truth - 1):+.1f} %)" if truth else text
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as Markdown."""
-    lines = ["| what | core | model | measured | error |", "|---|---|---|---|---|"]
-    for row in rows:
-        value = f"{row.model:,}" if row.model >= 100 else f"{row.model:.2f}"
-        error = f"{row.error} ({row.note})" if row.note else row.error
-        lines.append(f"| {row.what} | {row.core} | {value} | {row.measured} | {error} |")
-    return "\n".join(lines) + "\n"
+    """The programs as Markdown, and behind them the loops, a line for all cores."""
+    programs = [row for row in rows if row.branch]
+    lines = ["| what | core | measured | `--timing block` | `--timing branch` |", "|---" * 5 + "|"]
+    for row in programs:
+        measured = f"{row.measured} ({row.note})" if row.note else row.measured
+        block, branch = with_error(row.block, row.truth), with_error(row.branch, row.truth)
+        lines.append(f"| {row.what} | {row.core} | {measured} | {block} | {branch} |")
+    return "\n".join([*(lines if programs else []), "", *loop_table(rows)]).lstrip() + "\n"
+
+
+def loop_table(rows: Sequence[Row]) -> Iterator[str]:
+    """The loops: for each core what was measured, and what the model says."""
+    loops = [row for row in rows if not row.branch]
+    cores = list(dict.fromkeys(row.core for row in loops))
+    yield "| cycles an operation |" + "".join(f" {core}, measured | model |" for core in cores)
+    yield "|---" * (1 + 2 * len(cores)) + "|"
+    for what in dict.fromkeys(row.what for row in loops):
+        found = {row.core: row for row in loops if row.what == what}
+        yield f"| {what} |" + "".join(
+            f" {found[core].measured} | {found[core].block:g} |" if core in found else " | |"
+            for core in cores
+        )
 
 
 def write(path: Path, text: str) -> None:
@@ -201,6 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dhrystone", type=Path)
     parser.add_argument("--interpreter", type=Path, help="the programs' dynamic linker")
     parser.add_argument("--core", action="append", help="default: all")
+    parser.add_argument("--all", action="store_true", help="also what nobody has measured")
     parser.add_argument("--write", type=Path, help="a page that has the table's marks")
     options = parser.parse_args(arguments)
     wanted = options.core or [name for name in names() if name != "flat"]
@@ -211,7 +249,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dhrystone:
             rows += dhrystone(Program(options.dhrystone, options.interpreter), wanted)
         rows += loops(ROOT / "guests" / "bin" / "latency_loops.elf", wanted)
-        text = table(rows)
+        text = table([row for row in rows if row.truth or options.all])
         if options.write:
             write(options.write, text)
     except EmuError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from emu.a64 import Flag
+from emu.a64 import Flag, Insn, decode
 from emu.cores import llvm
 from emu.cores.llvm import masks, ports_of, reads_of, writes_of
 from emu.cores.outoforder import Op, OutOfOrder
@@ -39,8 +39,16 @@ def model(core: Core, *, compatible: bool) -> CostModel:
     if compatible:
         return llvm.out_of_order(table)
     ports = masks(table)
+    ops: dict[Insn, Op] = {}
 
-    def op(number: int) -> Op:
+    def op(number: int) -> Op:  # instructions that differ in a constant only are the same
+        insn = decode(number)
+        found = ops.get(insn)
+        if found is None:
+            found = ops[insn] = make(number)
+        return found
+
+    def make(number: int) -> Op:
         word = look_up(table, number, compatible=False)
         renamed = core.renames_moves and bool(word.insn.flags & _RENAMED)
         uops = word.timing.uops

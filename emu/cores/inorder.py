@@ -17,10 +17,12 @@ Not modelled here: branch prediction, caches, misaligned accesses, the store buf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from emu.cores.ends import Ends, ends_of
+from emu.cores.words import words_of
 from emu.cost import SIXTEENTHS, BlockCost
 
 LOST_PASSES = 24
@@ -73,23 +75,16 @@ class InOrder:
     ) -> None:
         self.name = name
         self.taken = taken
-        self._step = step
-        self._width, self._units = width, units
+        self._step = functools.cache(step)
+        self.width, self._units = width, units
         self._loops_free = loops_free
-        self._steps: dict[int, Step] = {}
 
     def block(self, code: bytes) -> BlockCost:
         """The cost of straight-line code."""
-        words = memoryview(code).cast("I")
-        known, steps = self._steps, []
-        for word in words:
-            step = known.get(word)
-            if step is None:
-                step = known[word] = self._step(word)
-            steps.append(step)
+        steps = [self._step(word) for word in words_of(code)]
         if not steps:
             return BlockCost((0,))
-        issues, cycles, passes = steady(steps, self._width, self._units)
+        issues, cycles, passes = steady(steps, self.width, self._units)
         total = (cycles * SIXTEENTHS + passes // 2) // passes
         total = max(total, 1)
         prefix = [0, *(min(SIXTEENTHS * (t - issues[0]), total) for t in issues[1:])]
@@ -107,7 +102,7 @@ def steady(
     steps: Sequence[Step], width: int, units: tuple[int, ...]
 ) -> tuple[list[int], int, int]:
     """Issue cycles of one pass, and how many cycles how many passes take once they repeat."""
-    board = _Board(width, units)
+    board = _Board(width, units, {register for step in steps for register, _, _ in step.writes})
     seen: dict[object, tuple[int, int]] = {}
     issues: list[int] = []
     for number in range(LOST_PASSES):
@@ -125,21 +120,25 @@ def steady(
 class _Board:
     """Where everything stands: the cycle, the slots used in it, results, units."""
 
-    def __init__(self, width: int, units: tuple[int, ...]) -> None:
+    def __init__(self, width: int, units: tuple[int, ...], written: Iterable[int]) -> None:
         self.width = width
         self.cycle = self.used = self.written_back = 0
         self.ready = [0] * REGISTERS
         self.kind = [0] * REGISTERS
         self.units = [[0] * count for count in units]
+        self._written = tuple(written)
 
     def state(self) -> object:
         """What the next pass depends on, relative to now."""
-        now = self.cycle
+        now, ready, kind = self.cycle, self.ready, self.kind
         return (
             self.used,
             max(self.written_back - now, 0),
-            tuple((r, t - now, self.kind[r]) for r, t in enumerate(self.ready) if t > now),
-            tuple(tuple(sorted(max(t - now, 0) for t in unit)) for unit in self.units),
+            tuple([(r, ready[r] - now, kind[r]) for r in self._written if ready[r] > now]),
+            tuple([
+                (n, *sorted([t - now for t in unit if t > now]))
+                for n, unit in enumerate(self.units) if max(unit) > now
+            ]),
         )
 
     def walk(self, steps: Sequence[Step]) -> list[int]:

@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from emu.a64 import VECTORS, Branch, Flag, Insn, Read, Role, Slot
+from emu.a64 import VECTORS, Branch, Flag, Insn, Read, Role, Slot, decode
 from emu.cores.inorder import InOrder, Step
 from emu.cores.tables import CoreTable
 from emu.cores.words import Word, cycles, look_up
@@ -128,9 +128,18 @@ class _Core:
         self.groups = len(table.matrix[0])
         self.fused_kind = KINDS + self.groups
         self.latency = dict(halves.latency) if halves else {}
+        self._steps: dict[tuple[Insn, bool], Step] = {}
 
     def step(self, number: int) -> Step:
-        """One instruction."""
+        """One instruction; those that differ in a constant only are the same."""
+        insn = decode(number)
+        known = insn, is_shift(number, insn.key[:4])
+        step = self._steps.get(known)
+        if step is None:
+            step = self._steps[known] = self._make(number)
+        return step
+
+    def _make(self, number: int) -> Step:
         word = look_up(self.table, number, compatible=False)
         insn, timing = word.insn, word.timing
         name = insn.key.split(".", 1)[0]
