@@ -87,7 +87,7 @@ IAR1, EOIR1, PMR = (3, 0, 12, 12, 0), (3, 0, 12, 12, 1), (3, 0, 4, 6, 0)
 IGRPEN1, SGI1R = (3, 0, 12, 12, 7), (3, 0, 12, 11, 5)
 CNTV_TVAL, CNTV_CTL, VBAR = (3, 3, 14, 3, 0), (3, 3, 14, 3, 1), (3, 0, 12, 0, 0)
 DAIFCLR_I, LT = 0xD503_42FF, 0xB
-TIMER, SGI, TICKS, VECTOR_IRQ = 27, 1, 25, 0x280
+TIMER, SGI, TICKS, VECTOR_IRQ = 27, 1, 12, 0x280
 IRQ_VECTORS, SECONDARY = LOAD + 0x1000, LOAD + 0x800
 IRQ_HANDLER = [
     mrs(20, IAR1), subs(25, 20, TIMER), b_if(NE, 4), msr(CNTV_TVAL, 26), msr(SGI1R, 27),
@@ -95,7 +95,7 @@ IRQ_HANDLER = [
 ]  # fmt: skip
 INTERRUPTED = [
     *mov(0, IRQ_VECTORS), msr(VBAR, 0), *mov(0, 0xC400_0003), movz(1, 1), *mov(2, SECONDARY), hvc(),
-    movz(26, 200), *mov(27, SGI << 24 | 1 << 1), movz(1, 1), msr(CNTV_TVAL, 26), msr(CNTV_CTL, 1),
+    movz(26, 1_000), *mov(27, SGI << 24 | 1 << 1), movz(1, 1), msr(CNTV_TVAL, 26), msr(CNTV_CTL, 1),
     DAIFCLR_I, add(5, 5, 1), eor(6, 6, 5), tbz(5, 6, 2), WFI, subs(7, 21, TICKS), b_if(LT, -5),
     *mov(0, 0x8400_0008), hvc(),
 ]  # fmt: skip
