@@ -109,7 +109,8 @@ static inline void counter_exception(Counter *c, uint64_t key, uint64_t back, ui
 {
     c->time += sixteenths;
     c->exceptions++;
-    counter_cut(c);
+    if (c->predictor)
+        c->predictor->end = RUNS_ON;
     if (c->tracks.on) {
         tracks_exception(&c->tracks, key, back);
         tracks_spend(&c->tracks, sixteenths, 0);

@@ -127,7 +127,8 @@ class Counter:
     def _exception(self, key: int, back: int) -> None:
         """An exception is taken."""
         self._exceptions += 1
-        self._cut()
+        if self._predictor:
+            self._predictor.interrupt()
         if self._tracks:
             self._tracks.exception(key, back)
         self._spend(self.exception_cost, 0)

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from emu import exits
+from emu.accounts import Event
+from emu.arch import SysReg
 from emu.charges import Charges
 from emu.cost import SIXTEENTHS
 from emu.engine import Engine, Stop, native_available
@@ -25,6 +27,7 @@ from engine_kit import (
     CNTVCT,
     CODE,
     DATA,
+    ERET,
     ISB,
     NE,
     NOP,
@@ -49,6 +52,7 @@ from engine_kit import (
     msr,
     store,
     subs,
+    tbz,
     turn_mmu_on,
 )
 from timing_kit import ByWord, Even, by_word, counted, elapsed, frames, lines, price, total
@@ -79,11 +83,49 @@ READER = [
 """Reads every counter in mid-block, 300 times with a call between, and switches the machine off."""
 
 
+IAR1, EOIR1, PMR = (3, 0, 12, 12, 0), (3, 0, 12, 12, 1), (3, 0, 4, 6, 0)
+IGRPEN1, SGI1R = (3, 0, 12, 12, 7), (3, 0, 12, 11, 5)
+CNTV_TVAL, CNTV_CTL, VBAR = (3, 3, 14, 3, 0), (3, 3, 14, 3, 1), (3, 0, 12, 0, 0)
+DAIFCLR_I, LT = 0xD503_42FF, 0xB
+TIMER, SGI, TICKS, VECTOR_IRQ = 27, 1, 12, 0x280
+IRQ_VECTORS, SECONDARY = LOAD + 0x1000, LOAD + 0x800
+IRQ_HANDLER = [
+    mrs(20, IAR1), subs(25, 20, TIMER), b_if(NE, 4), msr(CNTV_TVAL, 26), msr(SGI1R, 27),
+    add(21, 21, 1), msr(EOIR1, 20), add(28, 28, 1), ERET,
+]  # fmt: skip
+INTERRUPTED = [
+    *mov(0, IRQ_VECTORS), msr(VBAR, 0), *mov(0, 0xC400_0003), movz(1, 1), *mov(2, SECONDARY), hvc(),
+    movz(26, 1_000), *mov(27, SGI << 24 | 1 << 1), movz(1, 1), msr(CNTV_TVAL, 26), msr(CNTV_CTL, 1),
+    DAIFCLR_I, add(5, 5, 1), eor(6, 6, 5), tbz(5, 6, 2), WFI, subs(7, 21, TICKS), b_if(LT, -5),
+    *mov(0, 0x8400_0008), hvc(),
+]  # fmt: skip
+"""A timer that is set anew at each of `TICKS` interrupts, half of the time awaited in WFI; each
+sends an interrupt to the other vCPU, which counts them."""
+OTHER = [*mov(0, IRQ_VECTORS), msr(VBAR, 0), DAIFCLR_I, WFI, add(8, 8, 1), b(-2)]
+
+
+def open_gic(vm: Vm) -> None:
+    """What a driver does: groups on, priorities admitted, these two enabled."""
+    vm.board.make("gic")
+    vm.board.gic.distributor.write(0, 4, 0x12)
+    for vcpu in range(len(vm.machine.vcpus)):
+        vm.board.gic.write_register(vcpu, SysReg(*PMR), 0xF8)
+        vm.board.gic.write_register(vcpu, SysReg(*IGRPEN1), 1)
+        vm.board.gic.redistributors.write(0x2_0000 * vcpu + 0x1_0100, 4, 1 << TIMER | 1 << SGI)
+
+
 @pytest.fixture(scope="session")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("reader") / "reader.bin"
-    path.write_bytes(code(*READER))
-    return path
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("guests")
+    image = bytearray(0x1800)
+    for place, words in (
+        (0, INTERRUPTED), (SECONDARY - LOAD, OTHER),
+        (IRQ_VECTORS - LOAD + VECTOR_IRQ, IRQ_HANDLER),
+    ):  # fmt: skip
+        image[place : place + 4 * len(words)] = code(*words)
+    (folder / "interrupted.bin").write_bytes(image)
+    (folder / "reader.bin").write_bytes(code(*READER))
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -91,13 +133,16 @@ def _by_word(monkeypatch):
     monkeypatch.setattr("emu.vm.charges_of", lambda _core: Charges(ByWord()))
 
 
+RAW = ("reader", "interrupted")
+
+
 def machine_for(
-    name: str, cpus: int, native: bool, watched: bool, reader: Path, timing: str = "block"
+    name: str, cpus: int, native: bool, watched: bool, folder: Path, timing: str = "block"
 ) -> Vm:
     said: list[str] = []
     vm = Vm(
-        GUESTS / f"{name}.elf" if name != "reader" else reader,
-        load=None if name != "reader" else LOAD, cpus=cpus, native=native, core=CORE, timing=timing,
+        folder / f"{name}.bin" if name in RAW else GUESTS / f"{name}.elf",
+        load=LOAD if name in RAW else None, cpus=cpus, native=native, core=CORE, timing=timing,
         freq=1_300_000_000, trap_costs="kvm-vhe", seed=7,
     )  # fmt: skip
     if watched:
@@ -108,6 +153,8 @@ def machine_for(
         assert address is not None
         vm.engine.write(address, (100).to_bytes(8, "little"))
         vm.filter(0x8400_0000, 1, "forward")
+    if name == "interrupted":
+        open_gic(vm)
     vm.follow()
     return vm
 
@@ -142,10 +189,10 @@ def run_in_pieces(vm: Vm, piece: int) -> exits.Exit:
 _references: dict[tuple[str, int, str], tuple[exits.Exit, dict[str, Any]]] = {}
 
 
-def reference(name: str, cpus: int, timing: str, reader: Path) -> tuple[exits.Exit, dict[str, Any]]:
+def reference(name: str, cpus: int, timing: str, folder: Path) -> tuple[exits.Exit, dict[str, Any]]:
     """The Python half, in one piece, with nobody who watches."""
     if (name, cpus, timing) not in _references:
-        vm = machine_for(name, cpus, False, False, reader, timing)
+        vm = machine_for(name, cpus, False, False, folder, timing)
         _references[name, cpus, timing] = run_in_pieces(vm, LIMIT), counters(vm)
     return _references[name, cpus, timing]
 
@@ -158,14 +205,14 @@ def reference(name: str, cpus: int, timing: str, reader: Path) -> tuple[exits.Ex
 )
 @pytest.mark.parametrize(
     "name",
-    ["hello", "hvc_loop", "exceptions", "psci_cpu_on", "stolen_time", "ptp", "trng", "reader"],
+    ["hello", "hvc_loop", "exceptions", "psci_cpu_on", "stolen_time", "ptp", "trng", *RAW],
 )
 def test_every_counter_is_the_same_however_a_guest_is_run(
-    name, cpus, timing, piece, watched, native, reader
+    name, cpus, timing, piece, watched, native, folder
 ):
-    vm = machine_for(name, cpus, native, watched, reader, timing)
+    vm = machine_for(name, cpus, native, watched, folder, timing)
     exit = run_in_pieces(vm, piece)
-    expected_exit, expected = reference(name, cpus, timing, reader)
+    expected_exit, expected = reference(name, cpus, timing, folder)
     found = counters(vm)
     for what, value in expected.items():
         assert found[what] == value, what
@@ -174,10 +221,10 @@ def test_every_counter_is_the_same_however_a_guest_is_run(
 
 @pytest.mark.parametrize("timing", ["block", "branch"])
 @pytest.mark.parametrize("cpus", [1, 4])
-@pytest.mark.parametrize("name", ["hello", "hvc_loop", "psci_cpu_on", "exceptions", "reader"])
-def test_nothing_is_lost_between_blocks_and_traps(name, cpus, timing, reader):
+@pytest.mark.parametrize("name", ["hello", "hvc_loop", "psci_cpu_on", "exceptions", *RAW])
+def test_nothing_is_lost_between_blocks_and_traps(name, cpus, timing, folder):
     """The clock is the blocks, the traps, the exceptions and the time nobody ran."""
-    vm = machine_for(name, cpus, native_available(), False, reader, timing)
+    vm = machine_for(name, cpus, native_available(), False, folder, timing)
     idle = [0]
     vm.pace = lambda cycles: (idle.append(cycles), cycles)[1]
     run_in_pieces(vm, LIMIT)
@@ -190,9 +237,9 @@ def test_nothing_is_lost_between_blocks_and_traps(name, cpus, timing, reader):
     assert vm.stats().instructions == sum(frame[5] for frame in tree)
 
 
-def test_the_reader_reads_counters_that_agree(reader):
+def test_the_reader_reads_counters_that_agree(folder):
     """In mid-block each is what it was before its own instruction, to the cycle."""
-    vm = machine_for("reader", 1, native_available(), False, reader)
+    vm = machine_for("reader", 1, native_available(), False, folder)
     run_in_pieces(vm, LIMIT)
     kept = struct.unpack("<900Q", vm.engine.read(KEPT, 7200))
     for turn in range(300):
@@ -209,6 +256,20 @@ def test_the_reader_reads_counters_that_agree(reader):
         assert kept[3 * n] == now // SIXTEENTHS - began // SIXTEENTHS
         at_counter = now + total(READER[-17:-15])
         assert kept[3 * n + 1] == at_counter // SIXTEENTHS * 625 // 13_000
+
+
+def test_the_interrupted_guest_is_interrupted(folder):
+    """Else it would show nothing: each timer's tick, and the other vCPU's interrupts."""
+    vm = machine_for("interrupted", 4, native_available(), False, folder)
+    assert isinstance(run_in_pieces(vm, LIMIT), exits.SystemEvent)
+    totals: dict[int, int] = {}
+    for kind, key, _, calls, *_ in frames(vm.engine):
+        if kind == 3 and key >= Event.INTERRUPT:
+            totals[key] = totals.get(key, 0) + calls
+    assert totals[Event.IPI] == TICKS
+    assert totals[Event.INTERRUPT] >= 2 * TICKS - 2
+    assert totals[Event.WAKE] > TICKS
+    assert totals[Event.CPU_ON] == 1
 
 
 # -- what really ran -------------------------------------------------------------------------------

@@ -194,10 +194,35 @@ def test_no_return_leaves_an_exception():
     assert walk.here == 2
 
 
-def test_an_exception_between_a_call_and_its_first_block():
-    """The call led nowhere yet: what is interrupted is the caller, and F is called by nobody."""
+def test_an_interrupt_between_a_call_and_its_first_block():
+    """What is interrupted is F, of which nothing has run."""
     walk = Walk().call(F).take(IRQ).run().eret(F).run()
-    assert walk.tree == [vcpu(exception(IRQ))]
+    assert walk.tree == [vcpu(function(F, exception(IRQ)))]
+    assert walk.here == 1
+    assert walk.ret(MAIN + 4).here == 0
+
+
+def test_an_interrupt_right_behind_a_return():
+    walk = Walk().call(F).run().ret(MAIN + 4).take(IRQ)
+    assert walk.tree == [vcpu(function(F), exception(IRQ))]
+
+
+def test_an_interrupt_right_behind_the_return_from_another():
+    """They are beside each other, however many come so: none lies below the one before."""
+    walk = Walk().run()
+    for _ in range(5):
+        walk.take(IRQ).run().eret(MAIN + 4)
+    assert walk.tree == [vcpu(exception(IRQ, calls=5))]
+    assert walk.here == 0
+
+
+def test_what_faults_in_mid_block_has_not_called():
+    """A block that ends with a call, cut before it: what is behind is no call's."""
+    walk = Walk()
+    walk.tracks.begin(MAIN, 8, BlockEnd.CALL)
+    walk.tracks.cut()
+    walk.pc = MAIN + 4
+    assert walk.take(SVC).run().tree == [vcpu(exception(SVC))]
 
 
 def test_eret_without_an_exception_pops_nothing():
