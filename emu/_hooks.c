@@ -103,7 +103,7 @@ typedef struct {
     int registers[REPLIES];
     uint64_t values[REPLIES];
     void *places[REPLIES];
-    uint64_t cleaned, cleaned_at; /* the cache line of the last IC IVAU, and when it was */
+    uint64_t cleaned, cleaned_at; /* the cache line of the last IC IVAU; instructions before it */
     uintptr_t handles[7];
 } Hooks;
 
@@ -547,7 +547,7 @@ static void without_mmu(Hooks *h, uint64_t address)
 static void forget_line(Hooks *h, uint64_t address)
 {
     uint64_t line = address & ~(uint64_t)(LINE - 1), physical;
-    uint64_t now = counter_cycles_at(&h->c, get(h, h->numbers.pc));
+    uint64_t now = counter_instructions_at(&h->c, get(h, h->numbers.pc));
     int goes_on = line == h->cleaned + LINE && line & (PAGE - 1) && now - h->cleaned_at <= LOOP;
     h->cleaned = line;
     h->cleaned_at = now;
@@ -703,6 +703,8 @@ static PyObject *hooks_start(PyObject *self, PyObject *args)
                           &h->system_register))
         return NULL;
     h->asked = h->late = h->failed = h->access.valid = 0;
+    if (h->c.on && h->c.fresh_count) /* translated in the last run, and never begun */
+        counter_forget(&h->c);
     look_at_steps(h);
     h->thread = PyEval_SaveThread();
     error = h->api.emu_start(h->uc, pc, until, 0, 0);
@@ -744,6 +746,17 @@ static PyObject *hooks_account(PyObject *self, PyObject *charges)
     Py_XSETREF(h->charge_of, charge_of);
     if (!h->c.on && counter_start(&h->c))
         return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(forget_places_doc, "forget_places()\n\nAll translated code is gone.");
+
+static PyObject *hooks_forget_places(PyObject *self, PyObject *ignored)
+{
+    Counter *c = &((Hooks *)self)->c;
+    (void)ignored;
+    if (c->on)
+        counter_forget(c);
     Py_RETURN_NONE;
 }
 
@@ -1037,6 +1050,8 @@ static PyMemberDef hooks_members[] = {
     {"instructions", T_ULONGLONG, offsetof(Hooks, c.instructions), 0, "retired instructions"},
     {"kept_cost", T_ULONGLONG, offsetof(Hooks, c.last_cost), 0,
      "last_cost() before the first block of a machine that was loaded"},
+    {"places", T_ULONGLONG, offsetof(Hooks, c.site_count), READONLY,
+     "places of translated code whose block is known"},
     {"exception_cost", T_ULONGLONG, offsetof(Hooks, exception_cost), 0,
      "sixteenths that taking an exception costs"},
     {"exact", T_ULONGLONG, offsetof(Hooks, exact), READONLY, "the cycle of a register access"},
@@ -1049,111 +1064,69 @@ static PyMemberDef hooks_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-/* Whether an attribute is set to an unsigned number of 64 bits, and to which. */
-static int number_of(PyObject *value, uint64_t *number)
+/* What is worked out when it is read, or changes what else is looked at when it is written. */
+enum { CYCLES, FRACTION, DEADLINE, INTERRUPTS, STALE };
+
+static PyObject *get_number(PyObject *self, void *which)
 {
+    const Hooks *h = (Hooks *)self;
+    switch ((intptr_t)which) {
+    case CYCLES:
+        return PyLong_FromUnsignedLongLong(counter_cycles(&h->c));
+    case FRACTION:
+        return PyLong_FromUnsignedLongLong(h->c.time % SIXTEENTHS);
+    case DEADLINE:
+        return PyLong_FromUnsignedLongLong(h->deadline);
+    case INTERRUPTS:
+        return PyLong_FromUnsignedLong(h->interrupts);
+    default:
+        return PyBool_FromLong(h->stale);
+    }
+}
+
+static int set_number(PyObject *self, PyObject *value, void *which)
+{
+    Hooks *h = (Hooks *)self;
+    uint64_t number;
     if (!value) {
         PyErr_SetString(PyExc_TypeError, "a counter cannot be deleted");
         return -1;
     }
-    *number = PyLong_AsUnsignedLongLong(value);
-    return PyErr_Occurred() ? -1 : 0;
-}
-
-static PyObject *get_cycles(PyObject *self, void *ignored)
-{
-    (void)ignored;
-    return PyLong_FromUnsignedLongLong(counter_cycles(&((Hooks *)self)->c));
-}
-
-static int set_cycles(PyObject *self, PyObject *value, void *ignored)
-{
-    Counter *c = &((Hooks *)self)->c;
-    uint64_t cycles;
-    (void)ignored;
-    if (number_of(value, &cycles))
+    number = PyLong_AsUnsignedLongLong(value);
+    if (PyErr_Occurred())
         return -1;
-    if (cycles > NEVER / SIXTEENTHS) {
-        PyErr_SetString(PyExc_OverflowError, "cycles have 60 bits");
-        return -1;
+    switch ((intptr_t)which) {
+    case CYCLES:
+        if (number > NEVER / SIXTEENTHS) {
+            PyErr_SetString(PyExc_OverflowError, "cycles have 60 bits");
+            return -1;
+        }
+        h->c.time = number * SIXTEENTHS + h->c.time % SIXTEENTHS;
+        break;
+    case FRACTION:
+        h->c.time = h->c.time / SIXTEENTHS * SIXTEENTHS + number % SIXTEENTHS;
+        break;
+    case DEADLINE:
+        h->deadline = number;
+        break;
+    case INTERRUPTS:
+        h->interrupts = (uint32_t)number;
+        break;
+    default:
+        h->stale = number != 0;
     }
-    c->time = cycles * SIXTEENTHS + c->time % SIXTEENTHS;
-    return 0;
-}
-
-static PyObject *get_fraction(PyObject *self, void *ignored)
-{
-    (void)ignored;
-    return PyLong_FromUnsignedLongLong(((Hooks *)self)->c.time % SIXTEENTHS);
-}
-
-static int set_fraction(PyObject *self, PyObject *value, void *ignored)
-{
-    Counter *c = &((Hooks *)self)->c;
-    uint64_t fraction;
-    (void)ignored;
-    if (number_of(value, &fraction))
-        return -1;
-    c->time = c->time / SIXTEENTHS * SIXTEENTHS + fraction % SIXTEENTHS;
-    return 0;
-}
-
-static PyObject *get_deadline(PyObject *self, void *ignored)
-{
-    (void)ignored;
-    return PyLong_FromUnsignedLongLong(((Hooks *)self)->deadline);
-}
-
-static int set_deadline(PyObject *self, PyObject *value, void *ignored)
-{
-    Hooks *h = (Hooks *)self;
-    (void)ignored;
-    if (number_of(value, &h->deadline))
-        return -1;
-    set_limit(h);
-    return 0;
-}
-
-static PyObject *get_interrupts(PyObject *self, void *ignored)
-{
-    (void)ignored;
-    return PyLong_FromUnsignedLong(((Hooks *)self)->interrupts);
-}
-
-static int set_interrupts(PyObject *self, PyObject *value, void *ignored)
-{
-    Hooks *h = (Hooks *)self;
-    uint64_t interrupts;
-    (void)ignored;
-    if (number_of(value, &interrupts))
-        return -1;
-    h->interrupts = (uint32_t)interrupts;
-    set_limit(h);
-    return 0;
-}
-
-static PyObject *get_stale(PyObject *self, void *ignored)
-{
-    (void)ignored;
-    return PyBool_FromLong(((Hooks *)self)->stale);
-}
-
-static int set_stale(PyObject *self, PyObject *value, void *ignored)
-{
-    Hooks *h = (Hooks *)self;
-    (void)ignored;
-    h->stale = value == Py_True;
     set_limit(h);
     return 0;
 }
 
 static PyGetSetDef hooks_getset[] = {
-    {"cycles", get_cycles, set_cycles, "cycles since power-on", NULL},
-    {"fraction", get_fraction, set_fraction, "sixteenths of the next cycle", NULL},
-    {"deadline", get_deadline, set_deadline, "no block starts at or after it", NULL},
-    {"interrupts", get_interrupts, set_interrupts,
-     "PSTATE.I and .F of interrupts that are pending: no block starts where one is clear", NULL},
-    {"stale", get_stale, set_stale, "the guest wants all code translated anew", NULL},
+    {"cycles", get_number, set_number, "cycles since power-on", (void *)CYCLES},
+    {"fraction", get_number, set_number, "sixteenths of the next cycle", (void *)FRACTION},
+    {"deadline", get_number, set_number, "no block starts at or after it", (void *)DEADLINE},
+    {"interrupts", get_number, set_number,
+     "PSTATE.I and .F of interrupts that are pending: no block starts where one is clear",
+     (void *)INTERRUPTS},
+    {"stale", get_number, set_number, "the guest wants all code translated anew", (void *)STALE},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -1162,6 +1135,7 @@ static PyMethodDef hooks_methods[] = {
     {"stop", hooks_stop, METH_NOARGS, stop_doc},
     {"refund", hooks_refund, METH_O, refund_doc},
     {"account", hooks_account, METH_O, account_doc},
+    {"forget_places", hooks_forget_places, METH_NOARGS, forget_places_doc},
     {"trap", hooks_trap, METH_VARARGS, trap_doc},
     {"ends", hooks_ends, METH_O, ends_doc},
     {"counter", hooks_counter, METH_NOARGS, counter_doc},

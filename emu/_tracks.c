@@ -163,7 +163,8 @@ static void leave_exception(Tracks *t)
         }
 }
 
-void tracks_begin(Tracks *t, uint64_t address, uint32_t size, uint32_t end)
+/* Where the last block has led. */
+static void arrive(Tracks *t, uint64_t address)
 {
     Stack *s = t->stack;
     if (s->end == CALL || s->end == CALL_INDIRECT)
@@ -172,12 +173,18 @@ void tracks_begin(Tracks *t, uint64_t address, uint32_t size, uint32_t end)
         return_to(t, address);
     else if (s->end == EXCEPTION_RETURN)
         leave_exception(t);
-    s->end = end;
-    s->behind = address + size;
+}
+
+void tracks_begin(Tracks *t, uint64_t address, uint32_t size, uint32_t end)
+{
+    arrive(t, address);
+    t->stack->end = end;
+    t->stack->behind = address + size;
 }
 
 void tracks_exception(Tracks *t, uint64_t key, uint64_t back)
 {
+    arrive(t, back);
     t->stack->end = RUNS_ON;
     push(t, OF_EXCEPTION, key, back);
 }

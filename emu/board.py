@@ -397,7 +397,8 @@ class Board:
 
     def _use_caches(self, caches: Caches) -> None:
         shape, last = self._machine.hierarchy, self._machine.last_level
-        assert shape is not None and last is not None
+        assert shape is not None
+        assert last is not None
         self._engine.hooks.cache(*map(ctypes.addressof, (caches, shape, last)))
 
     def _tallies(self, pc: int) -> tuple[int, ...]:

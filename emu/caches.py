@@ -99,7 +99,8 @@ class Stream(ctypes.Structure):
     length: int
 
 
-_COUNTED = ("accesses", "data_misses", "code_misses", "l2_misses", "memory_reads", "stalled")
+COUNTED = ("accesses", "data_misses", "code_misses", "l2_misses", "memory_reads", "stalled")
+"""What is kept over a reset."""
 
 
 class Caches(ctypes.Structure):
@@ -110,7 +111,7 @@ class Caches(ctypes.Structure):
     """
 
     _fields_ = [
-        *((name, ctypes.c_uint64) for name in _COUNTED),
+        *((name, ctypes.c_uint64) for name in COUNTED),
         ("arrived", ctypes.c_uint64),
         ("missed", ctypes.c_uint64),
         ("line", ctypes.c_uint32),
@@ -151,7 +152,7 @@ class Caches(ctypes.Structure):
 
     def clear(self) -> None:
         """As after a reset; what was counted stays."""
-        counted = {name: getattr(self, name) for name in _COUNTED}
+        counted = {name: getattr(self, name) for name in COUNTED}
         ctypes.memset(ctypes.addressof(self), 0, ctypes.sizeof(self))
         for name, value in counted.items():
             setattr(self, name, value)

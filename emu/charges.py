@@ -84,7 +84,8 @@ class Charges:
         """Keep what is known already; EmuError where it can be no cost of that block."""
         prefix = cost.prefix
         if (
-            len(prefix) != len(code) // INSN_SIZE + 1 or prefix[0] or prefix[-1] > MAX_SIXTEENTHS
+            len(prefix) != len(code) // INSN_SIZE + 1 or prefix[0]
+            or not 0 < prefix[-1] <= MAX_SIXTEENTHS  # else a loop of it would never end
             or any(after < before for before, after in itertools.pairwise(prefix))
         ):
             raise EmuError(f"{self.model.name}: {cost} is no cost of {len(code)} bytes of code")

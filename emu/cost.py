@@ -40,6 +40,10 @@ class CostModel(Protocol):
     def name(self) -> str:
         """What the user calls it, such as cortex-a53."""
 
+    @property
+    def width(self) -> int:
+        """Instructions that begin in a cycle at most."""
+
     def block(self, code: bytes) -> BlockCost:
         """The cost of straight-line A64 code, little-endian; a function of these bytes alone."""
 

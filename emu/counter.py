@@ -61,6 +61,9 @@ class Counter:
         """From now on a block costs what its charge says."""
         self._charges = charges
 
+    def forget_places(self) -> None:
+        """All translated code is gone: nothing to the Python half, which reads the guest's."""
+
     def follow(self) -> None:
         """Keep from now on who has called whom; after `account`."""
         self._tracks = self._tracks or Tracks()
@@ -159,7 +162,8 @@ class Counter:
     def _exception(self, key: int, back: int) -> None:
         """An exception is taken."""
         self._exceptions += 1
-        self._cut()
+        if self._predictor:
+            self._predictor.interrupt()
         if self._tracks:
             self._tracks.exception(key, back)
         self._spend(self.exception_cost, 0)

@@ -396,8 +396,14 @@ class Engine:
         """Write guest-physical RAM; all translated code is forgotten (cpu.py:forget_code)."""
         self.write_data(address, data)
         if self._translated:
-            self.cpu.forget_code()
+            self._forget_code()
             self._translated = self._traps is not None  # a run in progress goes on translating
+
+    def _forget_code(self) -> None:
+        """Unicorn tells the hooks of no block it translates before one has ended with a branch
+        (2.1.4 qemu/accel/tcg/cpu-exec.c:tb_find): they are told here that old places are void."""
+        self.cpu.forget_code()
+        self.hooks.forget_places()
 
     # -- running ----------------------------------------------------------------------------
 
@@ -471,7 +477,7 @@ class Engine:
         self.hooks.deadline = until
         self.hooks.watched = traps.watches_exceptions
         if self._stale or self.hooks.stale:
-            self.cpu.forget_code()
+            self._forget_code()
             self._stale = self.hooks.stale = False
         self._translated = True
         self._devices.fix_status()

@@ -384,7 +384,7 @@ class PythonHooks(Counter):
         another. Unicorn looks the page up as for a fetch: where that is not allowed, for a
         moment without the MMU. A loop over the lines of one page is one.
         """
-        now = self.cycles_at(self._cpu.get("PC"))
+        now = self.instructions_at(self._cpu.get("PC"))
         goes_on = line == self._cleaned + LINE and line % PAGE and now - self._cleaned_at <= LOOP
         self._cleaned, self._cleaned_at = line, now
         if goes_on:

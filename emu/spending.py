@@ -75,7 +75,7 @@ class Spending:
 
     @property
     def unknown(self) -> int:
-        """Instructions executed that no table knows."""
+        """How often a word came that no table knows; most of those are UNDEFINED."""
         return sum(block.charge.cost.unknown * block.runs for block in self.blocks)
 
     def function_at(self, address: int) -> str:

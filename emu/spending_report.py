@@ -1,8 +1,9 @@
 """`hvcemu run --stats`: where the cycles went, in lines of text.
 
 Every figure is the clock's: whole cycles are printed, sixteenths only where a block is taken apart.
-The listing of a block is read as llvm-mca's: when each instruction of a block in its steady state
-begins, and what the core waited for it beyond the share of a cycle that it takes of the width.
+The listing of a block is read as llvm-mca's timeline: in the steady state of the block, when each
+instruction begins, how long after the one before it, and how much of that the core waited: beyond
+the share of a cycle that an instruction takes of its width. The first comes after the last.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from emu.accounts import CallCost
 from emu.arch import INSN_SIZE
+from emu.caches import COUNTED
 from emu.cost import SIXTEENTHS
 from emu.report import disassemble
 from emu.spending import HotBlock, Spending, Use, trap_name
@@ -25,6 +27,8 @@ def report(vm: Vm) -> Iterator[str]:
     spending = Spending(vm)
     yield from _head(vm, spending)
     yield from _vcpus(spending)
+    yield from _branches(vm)
+    yield from _caches(vm, spending)
     yield from _functions(spending)
     yield from _exceptions(vm, spending)
     yield from _calls(vm)
@@ -43,8 +47,8 @@ def _head(vm: Vm, spending: Spending) -> Iterator[str]:
     yield f"core {vm.engine.core}, {how}; traps cost {vm.trap_costs}"
     if spending.unknown:
         yield (
-            f"{spending.unknown:,} instructions are in no table and were charged the core's "
-            "default"
+            f"{spending.unknown:,} times there was a word that no table knows; where it was "
+            "executed it cost the core's default"
         )
 
 
@@ -56,6 +60,42 @@ def _vcpus(spending: Spending) -> Iterator[str]:
     if spending.idle:
         rows.append(("idle", _cycles(spending.idle), "", "", _share(spending.idle, spending.total)))
     yield from _table(("", "cycles", "instructions", "IPC", "share"), rows)
+
+
+def _branches(vm: Vm) -> Iterator[str]:
+    """What the predictors made of them."""
+    price = vm.engine.misprediction
+    rows = [
+        (f"vCPU {vcpu.index}", f"{vcpu.predictor.branches:,}", f"{vcpu.predictor.misses:,}",
+         _share(vcpu.predictor.misses, vcpu.predictor.branches),
+         _cycles(vcpu.predictor.misses * price))
+        for vcpu in vm.machine.vcpus if vcpu.predictor is not None and vcpu.predictor.branches
+    ]  # fmt: skip
+    yield from _table(("", "branches", "mispredicted", "share", "cycles lost"), rows)
+
+
+def _caches(vm: Vm, spending: Spending) -> Iterator[str]:
+    """What was not in them, and how long was waited for it."""
+    rows = list(_looked_up(vm, spending))
+    yield from _table(("cache", "looked up", "missed", "share", "cycles lost"), rows)
+
+
+def _looked_up(vm: Vm, spending: Spending) -> Iterator[tuple[str, ...]]:
+    """Each cache, and the waiting for all of them."""
+    caches = [vcpu.caches for vcpu in vm.machine.vcpus if vcpu.caches is not None]
+    if not caches:
+        return
+    total = {name: sum(getattr(one, name) for one in caches) for name in COUNTED}
+    deep = total["data_misses"] + total["code_misses"]
+    blocks = sum(block.runs for block in spending.blocks)
+    found = [("L1 data", total["accesses"], total["data_misses"]),
+             ("L1 code, by blocks", blocks, total["code_misses"]),
+             ("L2", deep, total["l2_misses"])]  # fmt: skip
+    if vm.machine.hierarchy is not None and vm.machine.hierarchy.own.ways:
+        found.append(("last level", total["l2_misses"], total["memory_reads"]))
+    for name, asked, missed in found:
+        yield name, f"{asked:,}", f"{missed:,}", _share(missed, asked), ""
+    yield "all", "", "", "", _cycles(total["stalled"])
 
 
 def _functions(spending: Spending) -> Iterator[str]:
@@ -118,24 +158,25 @@ def _blocks(vm: Vm, spending: Spending) -> Iterator[str]:
 
 def _width(vm: Vm) -> int:
     charges = vm.engine.charges
-    return int(getattr(charges.model, "width", 1)) if charges else 1
+    return charges.model.width if charges else 1
 
 
 def _listing(block: HotBlock, width: int) -> Iterator[str]:
     """One block, instruction by instruction."""
-    code, prefix = block.charge.code, block.charge.cost.prefix
-    yield f"  {'at':>7}  {'cycles':>6}  {'waits':>6}"
-    for n in range(min(len(code) // INSN_SIZE, MOST_LINES)):
+    code, (*begins, total) = block.charge.code, block.charge.cost.prefix
+    yield f"  {'begins':>7}  {'after':>6}  {'waits':>6}"
+    for n in range(min(len(begins), MOST_LINES)):
         word = int.from_bytes(code[n * INSN_SIZE : (n + 1) * INSN_SIZE], "little")
-        address, cost = block.address + n * INSN_SIZE, prefix[n + 1] - prefix[n]
-        waits = max(cost - SIXTEENTHS // width, 0)
+        address = block.address + n * INSN_SIZE
+        after = begins[n] - begins[n - 1] + (0 if n else total)
+        waits = max(after - SIXTEENTHS // width, 0)
         yield (
-            f"  {prefix[n] / SIXTEENTHS:>7.2f}  {cost / SIXTEENTHS:>6.2f}  "
-            f"{f'{waits / SIXTEENTHS:.2f}' if waits else '':>6}  {address:#x}  "
+            f"  {begins[n] / SIXTEENTHS:>7.2f}  {after / SIXTEENTHS:>6.2f}  "
+            f"{f'{waits / SIXTEENTHS:.2f}' if waits > 1 else '':>6}  {address:#x}  "
             f"{disassemble(address, word)}"
         )
-    if len(code) // INSN_SIZE > MOST_LINES:
-        yield f"  and {len(code) // INSN_SIZE - MOST_LINES} instructions more"
+    if len(begins) > MOST_LINES:
+        yield f"  and {len(begins) - MOST_LINES} instructions more"
 
 
 def _time(nanoseconds: int) -> str:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import atexit
 import enum
+import functools
 from typing import TYPE_CHECKING
 
 from emu.charges import Charges
-from emu.cost import SIXTEENTHS
+from emu.cost import SIXTEENTHS, BlockCost, CostModel
 from emu.cpu import CORES, DEFAULT_CORE
 from emu.errors import EmuError
 
@@ -62,6 +63,30 @@ def choose_timing(core: str, name: str | None) -> Timing:
     return Timing(name)
 
 
+class _Later:
+    """A core model that is made when it is first asked: a run whose blocks are all known from
+    before needs none."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def block(self, code: bytes) -> BlockCost:
+        """The cost of a block."""
+        return self.model.block(code)
+
+    @property
+    def width(self) -> int:
+        """Instructions that begin in a cycle at most."""
+        return self.model.width
+
+    @functools.cached_property
+    def model(self) -> CostModel:
+        """The model itself; its tables take some 40 ms to read."""
+        from emu.cores import core
+
+        return core(self.name)
+
+
 _opened: dict[tuple[str, bool], tuple[Charges, BlockCache]] = {}
 
 
@@ -70,13 +95,12 @@ def charges_of(core: str, timing: Timing = Timing.BLOCK) -> Charges:
     chained = timing is Timing.CACHE
     if (core, chained) not in _opened:
         from emu.blockcache import BlockCache, path_of  # most runs need none of it
-        from emu.cores import core as model
         from emu.cores.chains import is_chained
 
         if not _opened:
             atexit.register(keep_charges)
         cache = BlockCache(path_of(core) if core not in UNTIMED else None)
-        charges = Charges(model(core), cache, is_chained if chained else None)
+        charges = Charges(_Later(core), cache, is_chained if chained else None)
         _opened[core, chained] = charges, cache
     return _opened[core, chained][0]
 

@@ -87,6 +87,11 @@ class Tracks:
 
     def begin(self, address: int, size: int, end: BlockEnd) -> None:
         """A block begins: who is it of?"""
+        self._arrive(address)
+        self._stack.end, self._stack.behind = end, address + size
+
+    def _arrive(self, address: int) -> None:
+        """Where the last block has led."""
         stack = self._stack
         if stack.end in (BlockEnd.CALL, BlockEnd.CALL_INDIRECT):
             self._push(Kind.FUNCTION, address, stack.behind)
@@ -94,14 +99,14 @@ class Tracks:
             self._return_to(address)
         elif stack.end is BlockEnd.EXCEPTION_RETURN:
             self._leave_exception()
-        stack.end, stack.behind = end, address + size
 
     def cut(self) -> None:
         """What comes next is not where the last block led."""
         self._stack.end = BlockEnd.RUNS_ON
 
     def exception(self, key: int, back: int) -> None:
-        """An exception is taken, to return there."""
+        """An exception is taken, to return there: the last block may have led there already."""
+        self._arrive(back)
         self.cut()
         self._push(Kind.EXCEPTION, key, back)
 

@@ -76,3 +76,41 @@ def test_syndrome_in_words(ec, iss, text):
 
 def test_address_size_fault_at_level_0():
     assert arch.describe_fault_status(0) == "address size fault, level 0"
+
+
+BLOCK_ENDS = {
+    "RUNS_ON": [
+        0xD503_201F, 0x9100_0000, 0xF940_0000, 0xD51B_4200, 0xD503_207F, 0xD503_3FDF, 0,
+        0xFFFF_FFFF,
+    ],  # nop, add, ldr, msr nzcv, wfi, isb, udf, and what is nothing
+    "JUMP": [0x1400_0000, 0x17FF_FFFF, 0x1400_0001],
+    "CALL": [0x9400_0000, 0x97FF_FFFF],
+    "CONDITIONAL": [
+        0x5400_0000, 0x54FF_FFEE, 0x3400_0000, 0x3500_0001, 0xB400_0000, 0xB5FF_FFFF, 0x3600_0000,
+        0x37FF_FFFF, 0xB600_0000, 0xB700_0000,
+    ],  # b.eq, b.al back, cbz, cbnz, and of X; tbz, tbnz, and of bits 32 to 63
+    "JUMP_INDIRECT": [0xD61F_0000, 0xD61F_0220, 0xD61F_03C0],
+    "CALL_INDIRECT": [0xD63F_0000, 0xD63F_03C0],
+    "RETURN": [0xD65F_03C0, 0xD65F_0000],
+    "EXCEPTION_RETURN": [0xD69F_03E0],
+    "EXCEPTION": [0xD400_0001, 0xD400_0002, 0xD400_0003, 0xD420_0000, 0xD45E_0000, 0xD41F_FFE1],
+}  # fmt: skip
+"""Words by the way a block with them at its end is left (DDI 0487, C4.1)."""
+
+
+@pytest.mark.parametrize(
+    ("word", "end"), [(word, end) for end, words in BLOCK_ENDS.items() for word in words]
+)
+def test_how_a_block_is_left(word, end):
+    assert arch.block_end(word) is arch.BlockEnd[end]
+
+
+def test_every_way_to_leave_a_block_is_in_the_table():
+    assert BLOCK_ENDS.keys() == {end.name for end in arch.BlockEnd}
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_any_word_is_left_in_one_way(word):
+    assert arch.block_end(word) in arch.BlockEnd
+    if word >> 26 == 0b000101:
+        assert arch.block_end(word) is arch.BlockEnd.JUMP

@@ -70,22 +70,60 @@ def test_words_that_mean_nothing(function, text):
         function(text)
 
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("login: =>root\\n", (b"login: ", b"root\n")),
-    ("=>now", (b"", b"now")),
-    (r"\t\\=>b\x3d>\r\x03", (b"\t\\", b"b=>\r\x03")),
-    ("=> =>version\\n", (b"=> ", b"version\n")),
-    ("größe=>ü", ("größe".encode(), "ü".encode())),
-])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("login: =>root\\n", (b"login: ", b"root\n")),
+        ("=>now", (b"", b"now")),
+        (r"\t\\=>b\x3d>\r\x03", (b"\t\\", b"b=>\r\x03")),
+        ("=> =>version\\n", (b"=> ", b"version\n")),
+        ("größe=>ü", ("größe".encode(), "ü".encode())),
+    ],
+)
 def test_what_is_typed_and_when(text, value):
     assert arguments.typed(text) == value
 
 
-@pytest.mark.parametrize(("text", "says"), [
-    ("root", "WHEN=>WHAT"), ("when=>", "WHEN=>WHAT"), (r"a=>\q", "is none of"),
-    (r"a=>\x0", "is none of"), ("a=>b\\", "is none of"),
-])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("root", "WHEN=>WHAT"),
+        ("when=>", "WHEN=>WHAT"),
+        (r"a=>\q", "is none of"),
+        (r"a=>\x0", "is none of"),
+        ("a=>b\\", "is none of"),
+    ],
+)
 def test_what_cannot_be_typed(text, says):
     with pytest.raises(argparse.ArgumentTypeError, match=says) as problem:
         arguments.typed(text)
     assert "\n" not in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hertz"),
+    [
+        ("1.5G", 1_500_000_000), ("650M", 650_000_000), ("1800MHz", 1_800_000_000),
+        ("1ghz", 1_000_000_000), ("1000000", 1_000_000), ("1000k", 1_000_000),
+        ("1.333333333G", 1_333_333_333), ("10G", 10_000_000_000), (" 2 GHz ", 2_000_000_000),
+        ("0.001G", 1_000_000), ("1.5000000009G", 1_500_000_000),
+    ],
+)  # fmt: skip
+def test_frequencies(text, hertz):
+    """To the hertz, and without a float on the way."""
+    assert arguments.frequency(text) == hertz
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not a frequency"), ("fast", "is not a frequency"), ("-1G", "is not a frequency"),
+        ("1.5.0G", "is not a frequency"), (".5G", "is not a frequency"), ("1e9", "is not"),
+        ("1T", "is not a frequency"), ("0x10M", "is not a frequency"),
+        ("0", "a core has 1 MHz to 10 GHz"), ("0G", "a core has"), ("999999", "a core has"),
+        ("10.1G", "a core has"), ("1", "a core has"),
+    ],
+)  # fmt: skip
+def test_frequencies_no_core_has(text, message):
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        arguments.frequency(text)

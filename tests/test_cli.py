@@ -66,6 +66,71 @@ def test_trace_file_holds_the_same_calls(tmp_path):
     assert calls[0]["name"] == "PSCI_VERSION"
 
 
+def test_stats_say_where_the_time_of_a_hypercall_goes():
+    """The issue's example: about 6,400 cycles a call, entry, handler and return apart."""
+    done = hvcemu("run", "hvc_loop", "--core", "cortex-a57", "--trap-costs", "kvm-nvhe", "--stats",
+                  "--max-cycles", "2000000")  # fmt: skip
+    assert done.returncode == 124
+    call = next(line for line in done.stderr.splitlines() if line.startswith("hvc PSCI_VERSION"))
+    _, _, made, entry, handler, back, each = call.replace(",", "").split()
+    assert 6_350 <= float(each) <= 6_500
+    assert int(entry) + int(handler) + int(back) == pytest.approx(float(each) * int(made), rel=1e-3)
+    assert "core cortex-a57, timing block; traps cost kvm-nvhe" in done.stderr
+    assert done.stdout == "", "the guest's own output stands alone"
+
+
+def test_stats_come_after_whatever_ended_the_run():
+    for arguments in (("hello",), ("spin", "--max-cycles", "1000"), ("semihosting",)):
+        done = hvcemu("run", *arguments, "--stats")
+        assert "an instruction is a cycle; traps cost zero" in done.stderr
+        assert "\nvCPU 0 " in done.stderr
+
+
+@pytest.mark.parametrize("name", ["out.folded", "out.json", "callgrind.out.1"])
+def test_profile_out(name, tmp_path):
+    path = tmp_path / name
+    done = hvcemu("run", "hello", "--core", "cortex-a53", "--profile-out", path)
+    assert (done.returncode, done.stderr) == (0, "")
+    text = path.read_text()
+    assert "main" in text
+    assert ("hvcemu run hello" in text) == (name != "out.folded")
+
+
+def test_the_frequency_is_how_long_a_cycle_takes():
+    """Cycles are the same; the time in which they pass is not."""
+    form = r"([\d,]+) cycles, .*, ([\d.,]+) µs at ([\d,]+) MHz"
+    runs = [
+        hvcemu("run", "hello", "--core", "cortex-a53", "--freq", hertz, "--stats")
+        for hertz in ("500M", "2G")
+    ]
+    slow, fast = (re.fullmatch(form, run.stderr.splitlines()[1]) for run in runs)
+    assert slow
+    assert fast
+    assert slow[1] == fast[1]
+    assert (slow[3], fast[3]) == ("500", "2,000")
+    assert float(slow[2]) == pytest.approx(4 * float(fast[2]), abs=0.01)
+
+
+def test_the_same_numbers_every_time():
+    first, second = (
+        hvcemu("run", "psci_cpu_on", "--core", "cortex-a76", "--cpus", "4", "--stats").stderr
+        for _ in range(2)
+    )
+    assert first == second
+
+
+def test_explain_costs():
+    out = hvcemu("explain", "--costs").stdout
+    assert all(name in out for name in ("kvm-nvhe", "realm", "tfa-juno-a53", "zero"))
+    one = hvcemu("explain", "--costs", "kvm-nvhe").stdout
+    assert "ATC'17 table 2" in one
+    assert "35 %" in one
+    assert "isb" in hvcemu("explain", "--costs", "cortex-a53").stdout
+    row = json.loads(hvcemu("explain", "--costs", "kvm-nvhe", "--json").stdout)
+    assert row["vmm"].keys() == {"cycles", "uncertainty", "core", "source"}
+    assert "kvm-vhe" in json.loads(hvcemu("explain", "--costs", "--json").stdout)
+
+
 def test_services_registers_and_filter_change_what_a_guest_finds():
     def found(*options):
         return hvcemu("run", "smccc_discover", *options).stdout
@@ -171,6 +236,18 @@ def test_a_function_of_ones_own_answers_a_range(tmp_path):
         (("run", "hello", "--timeout", "-1"), "is not a number of seconds"),
         (("run", "hello", "--max-cycles", "0"), "at least 1"),
         (("run", "hello", "--trace-file", "/nowhere/x"), "No such file"),
+        (("run", "hello", "--core", "cortex-a99"), "invalid choice: 'cortex-a99'"),
+        (("run", "hello", "--timing", "exact"), "invalid choice: 'exact'"),
+        (("run", "hello", "--timing", "block"), "needs a --core whose times are known"),
+        (("run", "hello", "--core", "max", "--timing", "block"), "needs a --core whose times"),
+        (("run", "hello", "--freq", "0"), "a core has 1 MHz to 10 GHz"),
+        (("run", "hello", "--freq", "20G"), "a core has 1 MHz to 10 GHz"),
+        (("run", "hello", "--freq", "fast"), "is not a frequency such as 1.5G"),
+        (("run", "hello", "--trap-costs", "kvm"), "no trap costs 'kvm'; there are kvm-nvhe"),
+        (("run", "hello", "--profile-out", "/nowhere/x.json"), "--profile-out /nowhere/x.json: No"),
+        (("explain",), "give an identifier such as 0xC4000053, or --costs"),
+        (("explain", "--costs", "kvm"), "no trap costs 'kvm'"),
+        (("explain", "--costs=", "0x84000000"), "either an identifier or --costs"),
         (("explain", "99999999999"), "does not fit"),
         (("call", "0x84000000", *"12345678"), "at most 7 arguments"),
         (("call", "0x84000000", "--imm", "65536"), "16-bit immediate"),
@@ -286,3 +363,24 @@ def test_a_long_run_has_a_status_line_and_ctrl_c_says_where(tmp_path):
     assert time.monotonic() - started < 5
     assert re.search(r"M instructions .* MIPS .* Ctrl-C stops", shown)
     assert re.search(r"interrupted after .* s at 0x40080000", shown)
+
+
+def test_names_from_a_file_beside_the_image(tmp_path):
+    path = tmp_path / "System.map"
+    path.write_text("0000000040080000 T all_of_it\n")
+    done = hvcemu("run", "hello", "--symbols", path, "--stats")
+    assert done.returncode == 0
+    assert re.search(r"^all_of_it +[\d,]+ +100.0 %", done.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("content", "says"), [
+    (None, "No such file or directory"),
+    ("prose\n", "it names nothing; give a System.map or an ELF"),
+])  # fmt: skip
+def test_a_file_without_names(tmp_path, content, says):
+    path = tmp_path / "System.map"
+    if content is not None:
+        path.write_text(content)
+    done = hvcemu("run", "hello", "--symbols", path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"hvcemu: --symbols {path}: {says}{' file' * bool(content)}\n"

@@ -235,9 +235,9 @@ def test_lines_traps_and_exceptions_are_the_clock(steps, begun):
         elif count.block_size:
             count.take_back_last()
         found = {charge.address: charge for charge in count._charges.all()}  # type: ignore[union-attr]
-        spent = sum(found[at].total * runs - back for _, at, runs, back, _ in count.lines())
+        spent = sum(found[at].total * runs - back for _, at, runs, back, *_ in count.lines())
         retired = sum(
-            len(found[at].code) // 4 * runs - back for _, at, runs, _, back in count.lines()
+            len(found[at].code) // 4 * runs - back for _, at, runs, _, back, _ in count.lines()
         )
         assert elapsed(count) == spent + other == sum(f.sixteenths for f in count.frames())
         assert count.instructions == retired == sum(f.instructions for f in count.frames())
@@ -261,7 +261,7 @@ class Odd:
             chosen = zlib.crc32(code[n : n + 4], self.seed + n)
             step = (0, chosen % 7, chosen % 48, chosen % 5_000)[chosen >> 30]
             prefix.append(prefix[-1] + step)
-        return BlockCost(tuple(prefix))
+        return BlockCost((*prefix[:-1], max(prefix[-1], 1)))  # no block is free
 
 
 SKIP = [mrs(1, ELR_EL1), add(1, 1, 4), msr(ELR_EL1, 1), ERET]
@@ -298,7 +298,8 @@ def everything(engine: Engine) -> tuple[object, ...]:
     seed=st.integers(0, 2**32 - 1), entry=st.integers(0, 300), begun=st.integers(0, 15),
 )  # fmt: skip
 def test_halves_agree_on_any_program_at_any_cost(body, turns, seed, entry, begun):
-    words = [movz(9, turns), *body, subs(9, 9, 1), b_if(NE, -len(body) - 1), WFI]
+    # An SVC's handler skips one more: the NOP.
+    words = [movz(9, turns), *body, NOP, subs(9, 9, 1), b_if(NE, -len(body) - 2), WFI]
     results = []
     for native in (False, True):
         engine = engine_for(native, words, Odd(seed))
@@ -364,14 +365,14 @@ def test_what_the_hooks_of_a_loaded_machine_take_back(native):
 
 
 @halves
-@pytest.mark.parametrize("each", [0, 1, 15, 16, 17, 160])
+@pytest.mark.parametrize("each", [1, 15, 16, 17, 160])
 @pytest.mark.parametrize("until", [0, 1, 2, 40, 41, 63])
 def test_no_block_begins_at_or_after_a_deadline(native, each, until):
     """In whole cycles: a fraction of one does not count."""
     engine = machine(native, *[0x1400_0001] * 200, WFI)  # each is a branch to the next
     engine.account(Charges(Even(each)))
     stop = go(engine, until=until)
-    needed = 0 if until == 0 else -(-until * SIXTEENTHS // each) if each else 201
+    needed = -(-until * SIXTEENTHS // each)
     assert stop is (Stop.DEADLINE if needed <= 200 else Stop.WFI)
     assert engine.instructions == min(needed, 201)
 

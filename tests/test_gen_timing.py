@@ -154,7 +154,7 @@ def test_the_committed_file_is_what_llvm_says(a55):
     mca, chosen, text, mc = a55
     from emu.cores import tables
 
-    table = tables.load("cortex-a55", compatible=True)
+    table = tables.read("cortex-a55")
     known = {key: form for number, (key, form) in enumerate(chosen.items())
              if table.lookup(key) and number % 9 == 0}  # fmt: skip
     items = [(s, t, pair(known, s, t)) for number, s in enumerate(sources(known))
@@ -178,3 +178,23 @@ def test_the_file_is_written_as_it_is_committed():
     document = json.loads(committed)
     classes = [(tuple(numbers), keys.split()) for numbers, keys in document["classes"]]
     assert gen_timing._written(document["about"], document["cores"], classes) == committed
+
+
+@needs_llvm
+def test_check(capsys):
+    """The whole way for a sample of keys on an in-order core and on one that is not."""
+    cores = ["cortex-a53", "cortex-a57"]
+    assert gen_timing.main(["--every", "40", "--check", *cores]) == 0
+    assert capsys.readouterr().out == "0 differences\n"
+
+
+@needs_llvm
+def test_check_finds_what_was_changed(tmp_path, capsys):
+    document = json.loads(gen_timing.TABLES.read_text(encoding="utf-8"))
+    for row in document["cores"]["cortex-a53"]["timings"]:
+        row[3][0] += 16 if row[3][0] == 33 * 16 else 0  # double divisions
+    path = tmp_path / "tables.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    arguments = ["--every", "40", "--output", str(path), "--check", "cortex-a53"]
+    assert gen_timing.main(arguments) == 1
+    assert "cortex-a53: fdiv.d\n" in capsys.readouterr().out

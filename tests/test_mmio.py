@@ -4,9 +4,31 @@ from __future__ import annotations
 
 import pytest
 
+from emu.accounts import Event
+from emu.charges import Charges
 from emu.console import Console, Typed
+from emu.cost import SIXTEENTHS
+from emu.engine import Stop
+from emu.tracks import Kind
+from emu.trapcosts import trap_costs
 from emu.vm import Vm
-from engine_kit import NE, NOP, WFI, b_if, cbz, code, halves, hvc, ldr_w, mov, str_w, subs
+from engine_kit import (
+    NE,
+    NOP,
+    WFI,
+    b_if,
+    cbz,
+    code,
+    go,
+    halves,
+    hvc,
+    ldr_w,
+    machine,
+    mov,
+    str_w,
+    subs,
+)
+from timing_kit import ByWord, by_word, elapsed, frames, total
 
 LOAD, UART = 0x4008_0000, 0x0900_0000
 FR, RIS, CR = 0x18, 0x3C, 0x30
@@ -111,3 +133,80 @@ def test_a_transmit_interrupt_comes_with_its_byte(build, native):
     vm.run(10_000)
     assert [level for level, _ in levels] == [True]
     assert str(vm.console) == "a"
+
+
+# -- what an access costs --------------------------------------------------------------------------
+
+KEY, PRICE = 77, 16 * 500 + 5
+
+
+class Plain:
+    """A device of two registers, without a native half."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []
+        self.moments: list[int] = []
+        self.now = lambda: 0
+
+    def read(self, offset: int, width: int) -> int:
+        self.moments.append(self.now())
+        return 7
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        self.moments.append(self.now())
+        self.seen.append((offset, value))
+
+
+DEVICE = 0x0A10_0000
+
+
+@halves
+@pytest.mark.parametrize("price", [None, (KEY, PRICE), (KEY, 0)])
+def test_each_access_costs_its_price(native, price):
+    """Read or write, told once each; without a price nothing is."""
+    engine = machine(native, str_w(2, 1), ldr_w(3, 1), str_w(2, 1), WFI)
+    device = Plain()
+    engine.map_device(DEVICE, 0x1000, device, price)
+    engine.set("X1", DEVICE)
+    model = by_word(engine)
+    engine.hooks.follow()
+    assert go(engine) is Stop.WFI
+    spent = 3 * price[1] if price else 0
+    assert elapsed(engine) == total([str_w(2, 1), ldr_w(3, 1), str_w(2, 1), WFI]) + spent
+    traps = [frame for frame in frames(engine) if frame[0] == Kind.TRAP]
+    assert traps == ([(Kind.TRAP, KEY, 0, 3, spent, 0)] if price else [])
+    assert len(model.asked) >= 1
+
+
+@halves
+def test_a_device_sees_the_time_with_its_price_in_it(native):
+    """It is the hypervisor that answers, after the trap."""
+    engine = machine(native, str_w(2, 1), str_w(2, 1), WFI)
+    device = Plain()
+    device.now = lambda: elapsed(engine)
+    engine.map_device(DEVICE, 0x1000, device, (KEY, PRICE))
+    engine.set("X1", DEVICE)
+    by_word(engine)
+    go(engine)
+    block = total([str_w(2, 1), str_w(2, 1), WFI])
+    assert device.moments == [block + PRICE, block + 2 * PRICE], "its block was charged before"
+
+
+@halves
+@pytest.mark.parametrize("price", [None, (KEY, PRICE)])
+def test_each_access_to_the_uart_costs_its_price(build, native, price):
+    """Bytes that are gathered as well as each read of the status, in both halves alike."""
+    words = [*mov(1, UART), *put("ab\n"), *at(FR), ldr_w(6, 3), ldr_w(6, 3), WFI]
+    vm = build(*words, native=native, core="cortex-a53", trap_costs="kvm-vhe" if price else "zero")
+    vm.engine.account(Charges(ByWord()))
+    vm.follow()
+    vm.run(1_000_000)
+    events = [frame for frame in frames(vm.engine) if frame[:2] == (Kind.TRAP, Event.MMIO)]
+    if not price:
+        assert events == []
+        assert elapsed(vm.engine) == total(words)
+        return
+    costs = trap_costs("kvm-vhe")
+    each = costs.hvc_entry.cycles + costs.vmm.cycles + costs.hvc_return.cycles
+    assert events == [(Kind.TRAP, Event.MMIO, 0, 5, 5 * each * SIXTEENTHS, 0)]
+    assert elapsed(vm.engine) == total(words) + 5 * each * SIXTEENTHS

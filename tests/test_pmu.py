@@ -142,3 +142,22 @@ def test_next_overflow_is_when_the_line_goes_high(starts, heard, control):
     made.count(1 if not control & pmu.PMCR_D else 64, 1)
     assert made.level()
     assert from_state(State, to_state(made.state)) == made.state
+
+
+@given(
+    start=st.integers(2**32 - 200, 2**32 - 1), width=st.integers(1, 8), event=st.sampled_from(
+        [INST_RETIRED, CPU_CYCLES]
+    ),
+)  # fmt: skip
+def test_a_wide_core_reaches_an_overflow_of_instructions_sooner(start, width, event):
+    """Never later than that many cycles, and a cycle is one however wide the core is."""
+    made = monitor(event)
+    made.write(counter(0), start)
+    made.write(INT_SET, 1)
+    left = made.next_overflow(width)
+    per_cycle = width if event == INST_RETIRED else 1
+    assert left == -(-(2**32 - start) // per_cycle)
+    made.count(left - 1, (left - 1) * width)
+    assert not made.level(), "even at the most instructions a cycle"
+    made.count(1, width)
+    assert made.level()

@@ -16,6 +16,8 @@ from emu.el2 import El2
 from emu.errors import EmuError, ProfileError
 from emu.profile import data_folder, load_profile, profile_names, profile_of
 from emu.smccc import Conduit
+from emu.trapcosts import PROFILES as PROFILES_OF_COSTS
+from emu.vm import Vm
 from kit import PROFILES
 
 
@@ -325,8 +327,11 @@ def test_fuzz_tokens(write, parts):
 @given(st.sampled_from(TEXTS), st.integers(0, 2**32))
 def test_fuzz_mutations(write, text, seed):
     rng = random.Random(seed)
-    changed = list(itertools.chain.from_iterable(re.findall(r"[\w.-]+|\s+|.", line + "\n")
-                                                 for line in text.splitlines()))
+    changed = list(
+        itertools.chain.from_iterable(
+            re.findall(r"[\w.-]+|\s+|.", line + "\n") for line in text.splitlines()
+        )
+    )
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(changed))
         how = rng.choice(["drop", "double", "swap", "word"])
@@ -348,3 +353,24 @@ def test_tables_make_the_same_profile_again(name):
     found = load_profile(name)
     again = profile_of(found.name, found.lineage, found.tables(), found.sources, found.places)
     assert again == found
+
+
+@pytest.mark.parametrize(
+    ("name", "costs"),
+    [("kvm-4.15", "kvm-vhe"), ("kvm-6.17", "kvm-vhe"), ("xen", "xen"), ("none", "zero"),
+     ("qemu-tcg", "zero")],
+)  # fmt: skip
+def test_what_a_trap_costs_below_it(name, costs):
+    """A name that trapcosts.py has, inherited like all else; charged where a core is modelled."""
+    assert load_profile(name).trap_costs == costs
+    assert costs in PROFILES_OF_COSTS
+    hello = data_folder("guests") / "hello.elf"
+    assert Vm(hello, profile=name).trap_costs == "zero"
+    assert Vm(hello, profile=name, core="cortex-a53").trap_costs == costs
+    assert Vm(hello, profile=name, core="cortex-a53", trap_costs="tfa-n1").trap_costs == "tfa-n1"
+    assert Vm(hello, profile=name, core="cortex-a53", timing="flat").trap_costs == "zero"
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_shipped_profile_names_costs_that_exist(name):
+    assert load_profile(name).trap_costs in PROFILES_OF_COSTS

@@ -10,6 +10,7 @@ from emu.schema import problems, table
 
 GOOD = {
     "title": "t",
+    "trap_costs": "kvm-vhe",
     "unknown": "undef",
     "reply_registers": 1,
     "sve_hint": True,
@@ -32,6 +33,8 @@ BAD = [  # data, key to blame, part of the message
     ({"titel": "t"}, "titel", "did you mean title"),
     ({"zzz": 1}, "zzz", "it may be extends"),
     ({"title": 1}, "title", "a text"),
+    ({"trap_costs": 5}, "trap_costs", "a text"),
+    ({"trap_cost": "zero"}, "trap_cost", "did you mean trap_costs"),
     ({"reply_registers": True}, "reply_registers", "an integer"),
     ({"filter": 1}, "filter", "true or false"),
     ({"services": []}, "services", "a table, or false"),

@@ -197,9 +197,7 @@ def test_registers_one_by_one(tmp_path, native):
 def test_a_save_between_load_and_store_exclusive(tmp_path, native, pair):
     # ldxp x3, x2, [x7] and stxp w5, x3, x2, [x7]
     load, store = (0xC87F_08E3, 0xC825_08E3) if pair else (ldxr(3, 7), stxr(5, 3, 7))
-    vm = bare(
-        tmp_path, mov(7, LOAD + 0x800), movz(5, 9), load, b(1), store, WFI, native=native
-    )
+    vm = bare(tmp_path, mov(7, LOAD + 0x800), movz(5, 9), load, b(1), store, WFI, native=native)
     vm.engine.write(LOAD + 0x800, bytes(range(16)))
     while vm.engine.get("X3") == 0:
         vm.run(1)
@@ -243,6 +241,90 @@ def test_a_forwarded_call_waits_for_its_answer(tmp_path, native, reply, when):
         assert (vm.pending.call, vm.pending.forward_to) == (exit.call, "me")
         vm.pending.ret = exit.ret
     assert end(vm, watch, later) == end(plain, plain_watch)
+
+
+TIMINGS = [
+    {"core": "cortex-a53"}, {"core": "cortex-a76", "timing": "branch"},
+    {"core": "cortex-a57", "trap_costs": "kvm-nvhe", "freq": 1_150_000_000},
+    {"core": "cortex-a53", "timing": "flat", "trap_costs": "xen"}, {"freq": 3_000_000_001},
+]  # fmt: skip
+timings = pytest.mark.parametrize("timing", TIMINGS, ids=str)
+
+
+def the_time(vm: Vm) -> tuple[Any, ...]:
+    clock, hooks = vm.clock, vm.engine.hooks
+    return (
+        clock.cycles, hooks.fraction, hooks.instructions, clock.counter, clock.nanoseconds,
+        [(vcpu.stolen, vcpu.timers.state) for vcpu in vm.machine.vcpus],
+    )  # fmt: skip
+
+
+@timings
+@pytest.mark.parametrize("name", ["psci_cpu_on", "stolen_time"])
+@few
+@given(data=st.data())
+def test_time_goes_on_the_same_wherever_it_is_cut(tmp_path, timing, name, data):
+    """To the sixteenth of a cycle, by the core, the frequency and the costs it was saved with."""
+
+    def fresh() -> Vm:
+        return Vm(GUESTS / f"{name}.elf", cpus=2, seed=5, native=FAST, **timing)
+
+    reference = fresh()
+    limit = 3_000_000
+    last = reference.run(limit)
+    cut = data.draw(st.integers(0, reference.clock.cycles))
+    vm = fresh()
+    exit = vm.run(cut)
+    vm = moved(vm, tmp_path / "a")
+    if isinstance(exit, exits.Deadline):
+        exit = vm.run(max(limit - vm.clock.cycles, 0))
+    assert exit == last
+    assert the_time(vm) == the_time(reference)
+    assert str(vm.console) == str(reference.console)
+
+
+@timings
+def test_what_time_is_made_of_is_in_the_file(tmp_path, timing):
+    vm = Vm(GUESTS / "psci_cpu_on.elf", cpus=2, native=FAST, **timing)
+    vm.run(20_011)
+    for _ in range(1_000):
+        if vm.engine.hooks.fraction:
+            break
+        vm.run(1)
+    assert vm.engine.hooks.fraction or vm.timing == "flat", "else it shows little"
+    other = moved(vm, tmp_path / "a")
+    assert other.timing == vm.timing
+    assert other.trap_costs == vm.trap_costs
+    assert other.engine.core == vm.engine.core
+    assert other.clock.hz == vm.clock.hz
+    assert the_time(other) == the_time(vm)
+    assert other.engine.hooks.last_cost() == vm.engine.hooks.last_cost()
+    assert other.engine.hooks.exception_cost == vm.engine.hooks.exception_cost
+
+
+@halves
+@timings
+@pytest.mark.parametrize("reply", [1, UNDEF])
+def test_between_a_call_and_its_answer_time_stands_still(tmp_path, native, timing, reply):
+    """UNDEF takes the call back, at what it had cost: only the file can know that."""
+
+    def forwarding() -> Vm:
+        vm = bare(tmp_path, mov(0, FORWARDED), NOP, NOP, hvc(), movz(20, 9), WFI, native=native,
+                  **timing)  # fmt: skip
+        vm.engine.set("VBAR_EL1", LOAD + 0x1000 - 0x200)
+        vm.engine.write(LOAD + 0x1000, code(NOP, WFI))
+        vm.filter(FORWARDED, action="forward", target="me")
+        assert isinstance(vm.run(), exits.Hypercall)
+        return vm
+
+    plain, saved_one = forwarding(), forwarding()
+    other = moved(saved_one, tmp_path / "a", native=native)
+    for vm in (plain, other):
+        assert isinstance(vm.pending, exits.Hypercall)
+        vm.pending.ret = reply
+        vm.run()
+    assert the_time(other) == the_time(plain)
+    assert other.engine.arguments(21) == plain.engine.arguments(21)
 
 
 def test_policy_modes_and_options(tmp_path):
@@ -365,6 +447,7 @@ def test_an_access_that_waits(tmp_path, native):
 
 def test_a_fault_and_its_story(tmp_path):
     """Also what an exit says that waits for no answer, and how often a guest has stumbled."""
+
     def stuck():
         return bare(tmp_path, 0, WFI)  # UDF, with vectors that are UDF too
 
@@ -711,6 +794,14 @@ REGISTERS = ("vcpus", 0, "registers")
         (("vcpus", 1, "stolen_base"), 16, "lies nowhere"),
         (("cycles",), 1 << 62, "58 bits"),
         (("cycles",), -1, "58 bits"),
+        (("fraction",), 16, "fraction of a cycle is a whole one"),
+        (("fraction",), -1, "32 bits"),
+        (("last_cost",), 1 << 32, "32 bits"),
+        (("hz",), 0, "a frequency from 1 MHz to 10 GHz"),
+        (("hz",), 1 << 40, "a frequency from 1 MHz to 10 GHz"),
+        (("timing",), "exact", "--timing exact"),
+        (("timing",), "block", "needs a --core whose times are known"),
+        (("trap_costs",), "kvm", "no trap costs"),
         (("entropy",), 1 << 64, "64 bits"),
         (("exit", "kind"), "Popen", "does not exist"),
         (("exit", "kind"), "Hypercall", "missing"),

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emu.arch import CNTPCT_EL0, CNTVCT_EL0, SysReg
+from emu.clock import COUNTER_HZ, DEFAULT_HZ, MAX_HZ, MIN_HZ, rate_of
 from emu.engine import Stop
 from emu.timers import MASK64, NEVER, Timers
 from engine_kit import DATA, EL0T, NOP, VECTORS, WFI, at_level, code, go, halves, machine, mrs, msr
@@ -22,11 +23,12 @@ def register(crm: int, name: str) -> SysReg:
 class Specified:
     """One timer as DDI 0487 D11.2 words it, with the counter it compares with."""
 
-    def __init__(self, offset: int) -> None:
+    def __init__(self, offset: int, hertz: int) -> None:
         self.offset, self.control, self.compare = offset, 0, 0
+        self.hertz = hertz
 
     def counter(self, cycles: int) -> int:
-        return (cycles // TICK - self.offset) % 2**64
+        return (cycles * COUNTER_HZ // self.hertz - self.offset) % 2**64
 
     def met(self, cycles: int) -> bool:
         return self.counter(cycles) >= self.compare
@@ -75,12 +77,18 @@ def program(steps):
     return words
 
 
+HERTZ = st.one_of(
+    st.sampled_from([DEFAULT_HZ, COUNTER_HZ, MIN_HZ, MAX_HZ, 1_500_000_000, 62_500_001]),
+    st.integers(MIN_HZ, MAX_HZ),
+)
+
+
 @halves
-@settings(max_examples=60, deadline=None)
-@given(steps=STEPS, offsets=st.tuples(OFFSETS, OFFSETS))
-def test_registers_are_the_specifications(native, steps, offsets):
+@settings(max_examples=120, deadline=None)
+@given(steps=STEPS, offsets=st.tuples(OFFSETS, OFFSETS), hertz=HERTZ)
+def test_registers_are_the_specifications(native, steps, offsets, hertz):
     engine = machine(native, *program(steps), WFI)
-    timers = Timers()
+    timers = Timers(rate_of(hertz))
     timers.offset[:] = offsets
     engine.use_timers(timers)
     values = b"".join(value.to_bytes(8, "little") for *_, value, _ in steps)
@@ -92,7 +100,10 @@ def test_registers_are_the_specifications(native, steps, offsets):
         engine.use_timers(timers)
     assert stop is Stop.WFI
     told = engine.read(DATA + 0x1000, 24 * len(steps))
-    specified = {PHYSICAL: Specified(offsets[0]), VIRTUAL: Specified(offsets[1])}
+    specified = {
+        timer: Specified(offset, hertz)
+        for timer, offset in zip((PHYSICAL, VIRTUAL), offsets, strict=True)
+    }
     at, expected = 0, []
     for crm, name, value, gap in steps:
         at += gap + 1
@@ -103,6 +114,24 @@ def test_registers_are_the_specifications(native, steps, offsets):
             at += 2
     found = [int.from_bytes(told[n : n + 8], "little") for n in range(0, len(told), 8)]
     assert found == expected
+
+
+@halves
+@pytest.mark.parametrize("hertz", [1_000_000, 62_500_000, 1_300_000_000, 3_141_592_653])
+@pytest.mark.parametrize("ticks", [1, 2, 7])
+def test_a_run_stops_at_the_first_cycle_of_a_tick_at_any_rate(native, ticks, hertz):
+    """And not at the cycle before: the line is low there."""
+    words = [msr(register(VIRTUAL, "cval"), 1), msr(register(VIRTUAL, "ctl"), 2)]
+    engine = machine(native, *words, *[0x1400_0001] * 600, WFI)
+    timers = Timers(rate_of(hertz))
+    engine.use_timers(timers)
+    engine.set("X1", 3 + ticks)
+    engine.set("X2", 1)
+    due = max(-(-(3 + ticks) * hertz // COUNTER_HZ), 2)  # both are written by then
+    assert go(engine) is Stop.DEADLINE
+    assert engine.cycles == due
+    assert timers.level(1, due)
+    assert due == 2 or not timers.level(1, due - 1)
 
 
 @halves

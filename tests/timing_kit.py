@@ -23,7 +23,7 @@ def words_of(code: bytes) -> list[int]:
 class ByWord:
     """Each word costs its `price`, wherever it stands. `asked` are the blocks in order."""
 
-    name = "by-word"
+    name, width = "by-word", 1
 
     def __init__(self) -> None:
         self.asked: list[bytes] = []
@@ -39,7 +39,7 @@ class ByWord:
 class Even:
     """Each instruction costs the same, in sixteenths."""
 
-    name = "even"
+    name, width = "even", 1
 
     def __init__(self, each: int = SIXTEENTHS) -> None:
         self.each = each
@@ -63,11 +63,13 @@ def elapsed(engine: Any) -> int:
 def counted(engine: Engine) -> int:
     """What the lines of an engine add up to, in sixteenths."""
     assert engine.charges is not None
-    lines = engine.hooks.lines()
-    return sum(engine.charges.at(at).total * runs - back for _, at, runs, back, _ in lines)
+    return sum(
+        engine.charges.at(at).total * runs - back + added
+        for _, at, runs, back, _, added in engine.hooks.lines()
+    )
 
 
-def lines(engine: Engine) -> list[tuple[int, bytes, int, int, int]]:
+def lines(engine: Engine) -> list[tuple[int, bytes, int, int, int, int]]:
     """Every line with its code in place of its charge, in the order of addresses."""
     charges = engine.charges
     assert charges is not None

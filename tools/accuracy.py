@@ -109,7 +109,8 @@ class Row(NamedTuple):
 
 def timed(name: str, timing: Timing) -> tuple[Engine, list[Any]]:
     """An engine that counts a core's cycles, and the memory it uses for that."""
-    engine, kept = Engine(), []
+    engine = Engine()
+    kept: list[Any] = []
     cached = timing is Timing.CACHE
     engine.account(Charges(core(name), chains=is_chained if cached else None))
     if timing.predicts:
@@ -199,7 +200,7 @@ def loops(path: Path, wanted: Sequence[str]) -> Iterator[Row]:
                 continue
             total = sum(core(target).block(block).total for block in code)
             found = total / SIXTEENTHS / OPERATIONS
-            what = f"{kind} {name.replace('_', ' ')}, cycles"
+            what = f"{kind} of {name.replace('_', ' ')}"
             yield Row(what, target, f"{truth:g}", truth, found)
 
 
@@ -212,14 +213,29 @@ def with_error(value: float, truth: float) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as Markdown."""
+    """The programs as Markdown, and behind them the loops, a line for all cores."""
+    programs = [row for row in rows if row.branch]
     timings = (f"`--timing {timing}`" for timing in ("block", "branch", "cache"))
     lines = [f"| what | core | measured | {' | '.join(timings)} |", "|---" * 6 + "|"]
-    for row in rows:
+    for row in programs:
         measured = f"{row.measured} ({row.note})" if row.note else row.measured
         found = (with_error(n, row.truth) for n in (row.block, row.branch, row.cache))
         lines.append(f"| {row.what} | {row.core} | {measured} | {' | '.join(found)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*(lines if programs else []), "", *loop_table(rows)]).lstrip() + "\n"
+
+
+def loop_table(rows: Sequence[Row]) -> Iterator[str]:
+    """The loops: for each core what was measured, and what the model says."""
+    loops = [row for row in rows if not row.branch]
+    cores = list(dict.fromkeys(row.core for row in loops))
+    yield "| cycles an operation |" + "".join(f" {core}, measured | model |" for core in cores)
+    yield "|---" * (1 + 2 * len(cores)) + "|"
+    for what in dict.fromkeys(row.what for row in loops):
+        found = {row.core: row for row in loops if row.what == what}
+        yield f"| {what} |" + "".join(
+            f" {found[core].measured} | {found[core].block:g} |" if core in found else " | |"
+            for core in cores
+        )
 
 
 def write(path: Path, text: str) -> None:

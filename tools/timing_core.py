@@ -35,6 +35,8 @@ BEFORE = ("str.x.imm", "nop", "b", "movz.x")
 AFTER = ("fdiv.d", "ld4.4.4s", "udiv.x", "movz.x")
 SLOW, SHORT = "ld4.4.4s", "movz.x"
 """Neighbours of an instruction: on different ports; a slow and a short one that keep the order."""
+NEEDED = {*PROBES.split(), *BEFORE, *AFTER, SLOW, SHORT}
+"""Keys without which nothing can be measured."""
 BEGIN, END, OUT_OF_ORDER = 1, 2, 4
 """Bits of a timing's flags."""
 BANKS = "XVF"

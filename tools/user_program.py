@@ -106,6 +106,14 @@ def load(engine: Engine, path: Path, base: int) -> Loaded:
     return Loaded(base, base + entry, end, start + phoff, phnum, interpreter)
 
 
+def find_beside(path: Path, wanted: str) -> Path | None:
+    """A program's dynamic linker in the folder of the program, or in the root that it lies in."""
+    folder = path.resolve().parent
+    places = [folder / Path(wanted).name, *(root / wanted.lstrip("/") for root in folder.parents)]
+    # The host's own, in the last of them, is another architecture's, or may be.
+    return next((place for place in places[:-1] if place.is_file()), None)
+
+
 class UserProgram:
     """A program, ready to `run`. `output` is what it has written so far."""
 
@@ -126,6 +134,7 @@ class UserProgram:
         program = load(self.engine, path, PIE)
         first, at = program, 0
         if program.interpreter:
+            interpreter = interpreter or find_beside(path, program.interpreter)
             if interpreter is None:
                 raise BootError(
                     f"{path}: needs {program.interpreter}; give a copy with --interpreter"

@@ -16,6 +16,7 @@ class Flat:
     """The core."""
 
     name = "flat"
+    width = 1
 
     def block(self, code: bytes) -> BlockCost:
         """One cycle for each word."""

@@ -8,7 +8,7 @@ m of them misses, the level behind takes (row - the others' part) / m. Sizes are
 the core's (its Technical Reference Manual, or the DSU's).
 
 cortex-a53, NanoPi NEO4 (RK3399, 1509 MHz, 4pCK): 6.9, 10.9, 13.3 cycles at 64, 128 and 256 KiB,
-  so 13.8, 14.5 and 15.2 a miss: 14 from the second level; Hennessy and Patterson (6th ed., fig. 2.19)
+  so 13.8, 14.5 and 15.2 a miss: 14 from the second level; Hennessy and Patterson (6th ed., 2.6)
   have 13. Memory 151 ns at 64 MiB.
 cortex-a72, the same board (2014 MHz): 8.3, 12.5, 14.7: 16.6, 16.7, 16.8 a miss. Memory 155 ns.
 cortex-a57, Jetson Nano (Tegra X1, 1476 MHz, 4rLX): 6.2, 9.4, 11.2 ns: 18.3, 18.5, 18.9 cycles.

@@ -17,10 +17,12 @@ Not modelled here: branch prediction, caches, misaligned accesses, the store buf
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from emu.cores.ends import Ends, ends_of
+from emu.cores.words import words_of
 from emu.cost import SIXTEENTHS, BlockCost
 
 LOST_PASSES = 24
@@ -73,23 +75,16 @@ class InOrder:
     ) -> None:
         self.name = name
         self.taken = taken
-        self._step = step
-        self._width, self._units = width, units
+        self._step = functools.cache(step)
+        self.width, self._units = width, units
         self._loops_free = loops_free
-        self._steps: dict[int, Step] = {}
 
     def block(self, code: bytes) -> BlockCost:
         """The cost of straight-line code."""
-        words = memoryview(code).cast("I")
-        known, steps = self._steps, []
-        for word in words:
-            step = known.get(word)
-            if step is None:
-                step = known[word] = self._step(word)
-            steps.append(step)
+        steps = [self._step(word) for word in words_of(code)]
         if not steps:
             return BlockCost((0,))
-        issues, cycles, passes = steady(steps, self._width, self._units)
+        issues, cycles, passes = steady(steps, self.width, self._units)
         total = (cycles * SIXTEENTHS + passes // 2) // passes
         total = max(total, 1)
         prefix = [0, *(min(SIXTEENTHS * (t - issues[0]), total) for t in issues[1:])]

@@ -19,10 +19,12 @@ renaming, every block is taken for a loop, and micro-ops are dispatched as llvm-
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from emu.cores.ends import Ends, ends_of
+from emu.cores.words import words_of
 from emu.cost import SIXTEENTHS, BlockCost
 
 REGISTERS = 65
@@ -62,19 +64,12 @@ class OutOfOrder:
         compatible: bool = False,
     ) -> None:
         self.name = name
-        self._op = op
-        self._width, self._fetch, self._compatible = width, fetch, compatible
-        self._ops: dict[int, Op] = {}
+        self._op = functools.cache(op)
+        self.width, self._fetch, self._compatible = width, fetch, compatible
 
     def block(self, code: bytes) -> BlockCost:
         """The cost of straight-line code."""
-        words = memoryview(code).cast("I")
-        known, ops = self._ops, []
-        for word in words:
-            op = known.get(word)
-            if op is None:
-                op = known[word] = self._op(word)
-            ops.append(op)
+        ops = [self._op(word) for word in words_of(code)]
         if not ops:
             return BlockCost((0,))
         total = self._compared(ops) if self._compatible else self._bound(code, ops)
@@ -91,7 +86,7 @@ class OutOfOrder:
 
     def _front(self, ops: Sequence[Op], ends: Ends) -> int:
         slots = sum(op.slots for op in ops)
-        front = -(-SIXTEENTHS * slots // self._width)
+        front = -(-SIXTEENTHS * slots // self.width)
         if ends is Ends.LOOP:
             return max(front, SIXTEENTHS * -(-len(ops) // self._fetch))
         if ends is Ends.AWAY:
@@ -99,7 +94,7 @@ class OutOfOrder:
         return front
 
     def _compared(self, ops: Sequence[Op]) -> int:
-        return max(dispatch(ops, self._width), pressure(ops), chain(ops))
+        return max(dispatch(ops, self.width), pressure(ops), chain(ops))
 
 
 def pressure(ops: Iterable[Op]) -> int:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from emu.a64 import Role, Slot
-from emu.cores.tables import SIXTEENTHS, CoreTable, TableError, Timing
+from emu.cores.tables import SIXTEENTHS, TABLES, CoreTable, TableError, Timing, read
 
+OVERRIDES = Path(__file__).with_name("overrides.toml")
 _COMMON = {"cores": list, "keys": list, "source": str}
 _CYCLES = {"cycles": (int, float)}
 FIELDS: Mapping[str, Mapping[str, Any]] = {
     "chain": {**_COMMON, **_CYCLES, "through": str, "busy": bool},
-    "latency": {**_COMMON, **_CYCLES, "slot": str},
     "forward": {**_COMMON, **_CYCLES, "through": str},
     "pair": _COMMON,
     "like": {**_COMMON, "key": str},
@@ -28,7 +28,6 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
 }
 _OPTIONAL = {"busy"}
 _ROLES = [role.name.lower() for role in Role]
-_SLOTS = [slot.name.lower() for slot in Slot]
 
 
 class Override:
@@ -48,6 +47,14 @@ class Override:
         what = " ".join(self.patterns) or "width"
         value = self.values.get("cycles", self.values.get("key", self.values.get("width")))
         return f"{self.kind} {what} = {value}: {self.source}"
+
+
+def load(name: str, *, compatible: bool = False, path: Path = TABLES) -> CoreTable:
+    """The timings of a core; pure LLVM's where `compatible`."""
+    table = read(name, path)
+    if not compatible:
+        apply(table, OVERRIDES)
+    return table
 
 
 def apply(table: CoreTable, path: Path) -> None:
@@ -117,8 +124,6 @@ def _problem(kind: str, values: Mapping[str, Any]) -> str | None:
             return f"{name} has the wrong type"
     if values.get("through", "alu") not in _ROLES:
         return f"through is one of {', '.join(_ROLES)}"
-    if values.get("slot", "result") not in _SLOTS:
-        return f"slot is one of {', '.join(_SLOTS)}"
     cycles = values.get("cycles", 0) * SIXTEENTHS
     if cycles != int(cycles) or cycles < 0:
         return "cycles are whole sixteenths"
@@ -139,19 +144,13 @@ def _chain(table: CoreTable, timing: Timing, override: Override) -> Timing:
     return timing._replace(latency=latency, ports=ports, throughput=override.time)
 
 
-def _latency(table: CoreTable, timing: Timing, override: Override) -> Timing:
-    latency = list(timing.latency)
-    latency[Slot[override.values["slot"].upper()]] = override.time
-    return timing._replace(latency=tuple(latency))
-
-
 def _pair(table: CoreTable, timing: Timing, override: Override) -> Timing:
     latency = list(timing.latency)
     latency[Slot.SECOND] = max(latency[Slot.SECOND], latency[Slot.RESULT])
     return timing._replace(latency=tuple(latency))
 
 
-_CHANGES = {"chain": _chain, "latency": _latency, "pair": _pair}
+_CHANGES = {"chain": _chain, "pair": _pair}
 
 
 def _forward(table: CoreTable, override: Override, path: Path) -> None:

@@ -24,7 +24,6 @@ from emu.errors import EmuError
 
 HERE = Path(__file__).parent
 TABLES = HERE / "tables.json"
-OVERRIDES = HERE / "overrides.toml"
 SCHEMA = 1
 SIXTEENTHS = 16
 BORROWED = {"cortex-a72": "cortex-a57", "cortex-a76": "neoverse-n1"}
@@ -150,24 +149,21 @@ def models(path: Path = TABLES) -> tuple[str, ...]:
     return tuple(_document(path)["cores"])
 
 
-def load(name: str, *, compatible: bool = False, path: Path = TABLES) -> CoreTable:
-    """The timings of a core; pure LLVM's where `compatible`."""
-    table = _load(name, path)
-    if not compatible:
-        from emu.cores.overrides import apply
-
-        apply(table, OVERRIDES)
-    return table
-
-
-def _load(name: str, path: Path) -> CoreTable:
+def read(name: str, path: Path = TABLES) -> CoreTable:
+    """The timings of a core as LLVM has them; overrides.py:load puts hardware's over them."""
     document = _document(path)
+    cores = document["cores"]
     model = BORROWED.get(name, name)
-    if model not in document["cores"]:
-        names = ", ".join(sorted({*document["cores"], *BORROWED}))
+    if model not in cores:
+        names = ", ".join(sorted({*cores, *BORROWED}))
         raise TableError(f"{path.name} has no core {name}; it has {names}")
-    at = list(document["cores"]).index(model)
-    table = CoreTable(name, document["about"], document["cores"][model])
+    at = list(cores).index(model)
+    problem = _core_problem(cores[model]) or _class_problem(
+        document["classes"], at, len(cores), len(cores[model]["timings"])
+    )
+    if problem:
+        raise TableError(f"{path}: core {model}: {problem}")
+    table = CoreTable(name, document["about"], cores[model])
     table.number({
         key: numbers[at] for numbers, keys in document["classes"] for key in keys.split()
     })  # fmt: skip
@@ -176,7 +172,7 @@ def _load(name: str, path: Path) -> CoreTable:
 
 @functools.cache
 def _document(path: Path) -> Any:
-    """The file, checked once."""
+    """The file, read once; what it says of a core is checked when that is wanted."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -187,20 +183,16 @@ def _document(path: Path) -> Any:
 
 
 def _problem(document: Any) -> str | None:
-    """What is wrong with a file; None when it matches the schema."""
+    """What is wrong with a file as a whole; None when it matches the schema."""
     if not isinstance(document, dict):
         return "is not a table of cores"
     if document.get("schema") != SCHEMA:
         return f"schema is {document.get('schema')!r}, not {SCHEMA}"
     if set(document) != {"about", "schema", "cores", "classes"}:
         return f"has {', '.join(sorted(document))}; expected about, schema, cores, classes"
-    cores = document["cores"]
-    if not isinstance(cores, dict) or not cores:
+    if not isinstance(document["cores"], dict) or not document["cores"]:
         return "cores must be a table"
-    for name, part in cores.items():
-        if problem := _core_problem(part):
-            return f"core {name}: {problem}"
-    return _class_problem(document["classes"], [len(p["timings"]) for p in cores.values()])
+    return None
 
 
 _PARTS = {"in_order": bool, "width": int, "resources": list, "advance": list, "timings": list}
@@ -265,14 +257,14 @@ def _row_problem(row: Any, resources: int, reads: int, writes: int) -> str | Non
     return None
 
 
-def _class_problem(classes: Any, counts: list[int]) -> str | None:
+def _class_problem(classes: Any, at: int, cores: int, timings: int) -> str | None:
     if not isinstance(classes, list):
         return "classes must be a list"
     for number, item in enumerate(classes):
         if not (isinstance(item, list) and len(item) == 2 and isinstance(item[1], str)):
             return f"class {number} must be timing numbers and keys"
-        if not _integers(item[0], len(counts)):
-            return f"class {number} must have one timing for each of {len(counts)} cores"
-        if any(not -1 <= at < count for at, count in zip(item[0], counts, strict=True)):
+        if not _integers(item[0], cores):
+            return f"class {number} must have one timing for each of {cores} cores"
+        if not -1 <= item[0][at] < timings:
             return f"class {number} names a timing that is not there"
     return None

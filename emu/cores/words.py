@@ -8,9 +8,11 @@ are none at all; they are counted in `BlockCost.unknown`. System instructions ha
 
 from __future__ import annotations
 
+import struct
 from typing import NamedTuple
 
 from emu.a64 import Flag, Insn, Role, Slot, decode
+from emu.arch import INSN_SIZE
 from emu.cores.tables import CoreTable, Issue, Timing
 from emu.cost import SIXTEENTHS
 from emu.systemcosts import SYSTEM
@@ -41,6 +43,11 @@ def look_up(table: CoreTable, word: int, *, compatible: bool) -> Word:
     if timing is None:
         return Word(insn, UNKNOWN, 0, bool(insn.flags & Flag.NOP))
     return Word(insn, timing, 0, True)
+
+
+def words_of(code: bytes) -> tuple[int, ...]:
+    """The words of a block, on every host."""
+    return struct.unpack(f"<{len(code) // INSN_SIZE}I", code)
 
 
 def cycles(sixteenths: int) -> int:

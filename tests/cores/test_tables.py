@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from emu import a64
 from emu.a64 import Role, Slot
-from emu.cores import overrides, tables
-from emu.cores.tables import OVERRIDES, SIXTEENTHS, TABLES, Issue, TableError, load
+from emu.cores import tables
+from emu.cores.overrides import load
+from emu.cores.tables import SIXTEENTHS, TABLES, Issue, TableError
 from emu.errors import EmuError
 
 CORES = [*tables.models(), *tables.BORROWED]
 every_core = pytest.mark.parametrize("core", CORES)
 
 
-def cycles(core, key, slot=Slot.RESULT, *, compatible=True):
-    timing = load(core, compatible=compatible).lookup(key)
-    return timing.latency[slot] / SIXTEENTHS
+def cycles(core, key, slot):
+    return load(core, compatible=True).lookup(key).latency[slot] / SIXTEENTHS
 
 
-def chain(core, key, role, *, compatible=True):
+def chain(core, key, role):
     """Cycles from one to the next of a dependent chain."""
-    table = load(core, compatible=compatible)
+    table = load(core, compatible=True)
     timing = table.lookup(key)
     return table.wait(timing, Slot.RESULT, timing, role) / SIXTEENTHS
 
@@ -112,72 +109,6 @@ def test_chains_of_llvm(core, key, role, expected):
     assert chain(core, key, role) == expected
 
 
-@pytest.mark.parametrize(
-    ("core", "key", "role", "expected"),
-    [
-        # Texas Instruments' measurements
-        ("cortex-a53", "ldr.x.imm", Role.BASE, 3),
-        ("cortex-a53", "mul.w", Role.MUL, 4),
-        ("cortex-a53", "mul.x", Role.MUL, 5),
-        ("cortex-a53", "udiv.w", Role.ALU, 6),
-        ("cortex-a53", "udiv.x", Role.ALU, 9.5),
-        ("cortex-a53", "fadd.d", Role.VECTOR, 4),
-        ("cortex-a53", "fmul.s", Role.VECTOR, 4),
-        ("cortex-a53", "fdiv.s", Role.VECTOR, 13),
-        ("cortex-a53", "fdiv.d", Role.VECTOR, 22),
-        ("cortex-a72", "ldr.x.imm", Role.BASE, 4),
-        ("cortex-a72", "mul.w", Role.MUL, 3),
-        ("cortex-a72", "mul.x", Role.MUL, 5),
-        ("cortex-a72", "udiv.w", Role.ALU, 8),
-        ("cortex-a72", "udiv.x", Role.ALU, 6),
-        ("cortex-a72", "fadd.d", Role.VECTOR, 4),
-        ("cortex-a72", "fdiv.s", Role.VECTOR, 11),
-        ("cortex-a72", "fdiv.d", Role.VECTOR, 18),
-        # Arm's optimization guide
-        ("neoverse-n1", "madd.w", Role.ACC, 1),
-        ("neoverse-n1", "madd.w", Role.MUL, 2),
-        ("cortex-a76", "fmadd.d", Role.ACC, 2),
-        ("cortex-a76", "fmadd.d", Role.VECTOR, 4),
-        # what must stay
-        ("cortex-a53", "madd.x", Role.ACC, 2),
-        ("cortex-a53", "add.x.reg", Role.ALU, 1),
-    ],
-)
-def test_chains_of_hardware(core, key, role, expected):
-    assert chain(core, key, role, compatible=False) == expected
-
-
-def test_a_written_back_base_is_early_on_hardware_too():
-    assert cycles("cortex-a53", "ldr.x.post", Slot.BASE, compatible=False) == 1
-    assert cycles("cortex-a53", "ldp.x.post", Slot.SECOND, compatible=False) == 3
-
-
-def test_a_pair_is_there_at_once():
-    assert cycles("neoverse-n1", "ldp.q", Slot.SECOND, compatible=False) == 7
-    assert cycles("neoverse-n1", "ldp.w", Slot.SECOND, compatible=False) == 4
-
-
-def test_slow_divisions_hold_their_port():
-    timing = load("cortex-a53").lookup("udiv.x")
-    assert timing.ports[0][1] == timing.throughput == 9.5 * SIXTEENTHS
-
-
-def test_flags_are_forwarded_in_one_cycle():
-    assert cycles("cortex-a53", "subs.x.imm", Slot.FLAGS, compatible=False) == 1
-    assert cycles("cortex-a53", "subs.x.imm", Slot.RESULT, compatible=False) == 3
-
-
-def test_width_of_the_n1():
-    assert load("neoverse-n1", compatible=True).width == 3
-    assert load("neoverse-n1").width == load("cortex-a76").width == 4
-
-
-def test_atomics_cost_what_exclusives_do():
-    table = load("neoverse-n1")
-    assert table.lookup("ldaddx.al") == table.lookup("casw") == table.lookup("ldaxrx")
-    assert load("neoverse-n1", compatible=True).lookup("ldaddx.al") is None
-
-
 def test_in_order_issue():
     table = load("cortex-a55", compatible=True)
     assert table.in_order
@@ -198,35 +129,10 @@ def test_groups_of_resources():
     assert used == {"N1UnitM": SIXTEENTHS}  # the group's own share is what its member leaves
 
 
-@every_core
-def test_every_override_matches_something(core):
-    assert overrides.unmatched(load(core), OVERRIDES) == []
-
-
-def test_every_override_has_a_source():
-    for entry in overrides.entries(OVERRIDES):
-        assert len(entry.source) > 20
-        assert entry.source in str(entry)
-        assert all(any(o.concerns(core) for core in CORES) for o in (entry,))
-
-
 def test_an_unknown_core_names_those_there_are():
     with pytest.raises(TableError, match=r"no core cortex-a9; it has cortex-a53, cortex-a55"):
         load("cortex-a9")
     assert issubclass(TableError, EmuError)
-
-
-def test_loads_fast():
-    code = (
-        "import time, emu.a64, emu.cores.tables as t; a = time.perf_counter();"
-        "t.load('neoverse-n1'); print(time.perf_counter() - a)"
-    )
-    best = min(
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                             check=True, cwd=TABLES.parents[2]).stdout)
-        for _ in range(3)
-    )  # fmt: skip
-    assert best < 0.05  # 10 ms on an idle host
 
 
 DOCUMENT = json.loads(TABLES.read_text(encoding="utf-8"))
@@ -287,47 +193,6 @@ def test_a_file_that_is_no_table(tmp_path, text):
 def test_a_missing_file(tmp_path):
     with pytest.raises(TableError, match=r"missing\.json"):
         load("cortex-a53", path=tmp_path / "missing.json")
-
-
-GOOD = """
-[[chain]]
-cores = ["cortex-a53"]
-keys = ["fadd.d"]
-through = "vector"
-cycles = 4
-source = "here"
-"""
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (GOOD.replace("chain", "change"), r"\[\[change\]\] is none of chain, latency"),
-        (GOOD.replace("[[chain]]", "[chain]"), r"\[\[chain\]\] is none of"),
-        (GOOD.replace("cycles = 4", "cycle = 4"), "chain 1: unknown cycle; it may be"),
-        (GOOD.replace('source = "here"', ""), "chain 1: source is missing"),
-        (GOOD.replace("cycles = 4", 'cycles = "4"'), "chain 1: cycles has the wrong type"),
-        (GOOD.replace("cycles = 4", "cycles = 4.3"), "chain 1: cycles are whole sixteenths"),
-        (GOOD.replace("cycles = 4", "cycles = -1"), "chain 1: cycles are whole sixteenths"),
-        (GOOD.replace("vector", "victor"), "chain 1: through is one of alu, shifted"),
-        (GOOD.replace("chain", "latency").replace("through = ", "slot = "), "slot is one of"),
-        (GOOD.replace("chain", "forward").replace("= 4", "= 4.5"), "an advance is whole cycles"),
-        ('[[like]]\ncores = ["*"]\nkeys = ["x"]\nkey = "y"\nsource = "z"', "has no key y"),
-        ("[[", "overrides.toml: "),
-    ],
-)
-def test_overrides_that_do_not_match_their_schema(tmp_path, text, message):
-    path = tmp_path / "overrides.toml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(TableError, match=message) as caught:
-        overrides.apply(load("cortex-a53", compatible=True), path)
-    assert str(path) in str(caught.value)
-
-
-def test_a_pattern_without_a_key_is_found(tmp_path):
-    path = Path(tmp_path / "o.toml")
-    path.write_text(GOOD.replace("fadd.d", "fadd.z"), encoding="utf-8")
-    assert overrides.unmatched(load("cortex-a53"), path) == ["chain fadd.z"]
 
 
 def test_keys_are_the_decoders():

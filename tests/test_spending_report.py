@@ -1,0 +1,138 @@
+"""`--stats` as text: what each line says is what was counted."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from emu.charges import Charges
+from emu.cost import SIXTEENTHS
+from emu.engine import native_available
+from emu.spending import Spending
+from emu.spending_report import MOST_BLOCKS, MOST_LINES, report
+from emu.trapcosts import trap_costs
+from emu.vm import Vm
+from engine_kit import halves
+from timing_kit import ByWord, Even
+
+GUESTS = Path(__file__).parent.parent / "guests" / "bin"
+
+
+@pytest.fixture(autouse=True)
+def _by_word(monkeypatch):
+    monkeypatch.setattr("emu.vm.charges_of", lambda _core: Charges(ByWord()))
+
+
+def run(name: str, *, limit: int = 4_000_000, native: bool | None = None, **options: object) -> Vm:
+    settings = {"core": "cortex-a53", "trap_costs": "kvm-nvhe"} | options
+    vm = Vm(GUESTS / f"{name}.elf", native=native, **settings)  # type: ignore[arg-type]
+    vm.follow()
+    vm.run(limit)
+    return vm
+
+
+def sections(vm: Vm) -> dict[str, list[str]]:
+    """The parts of a report by their first word; each begins behind an empty line."""
+    parts = "\n".join(report(vm)).strip("\n").split("\n\n")
+    found: dict[str, list[str]] = {}
+    for part in parts:
+        found.setdefault(re.split(r"  |: | at 0x", part.strip())[0], part.splitlines())
+    return found
+
+
+def number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def test_the_head_says_how_long_at_what_rate_and_by_which_rules():
+    vm = run("hello", freq=1_500_000_000)
+    first, second, *more = list(report(vm))[1:4]
+    stats = vm.stats()
+    assert first.startswith(f"{stats.cycles:,} cycles, {stats.instructions:,} instructions, ")
+    assert first.endswith("at 1,500 MHz")
+    assert f"{vm.clock.nanoseconds / 1000:,.3f} µs" in first
+    assert second == "core cortex-a53, timing block; traps cost kvm-nvhe"
+    assert more == [
+        f"{Spending(vm).unknown:,} times there was a word that no table knows; where it was "
+        "executed it cost the core's default"
+    ]
+
+
+def test_without_a_model_it_says_that_an_instruction_is_a_cycle(monkeypatch):
+    monkeypatch.setattr("emu.vm.charges_of", lambda _core: Charges(Even()))
+    vm = run("hello", core="max", trap_costs=None)
+    assert "core max, an instruction is a cycle; traps cost zero" in list(report(vm))
+    assert vm.stats().cycles == vm.stats().instructions
+
+
+def test_vcpus_and_idle_time_add_up():
+    vm = run("psci_cpu_on", cpus=4)
+    rows = next(iter(s for k, s in sections(vm).items() if k == "cycles"))
+    found = {row.split("  ")[0]: row[len(row.split("  ")[0]) :].split() for row in rows[1:]}
+    assert abs(sum(number(cells[0]) for cells in found.values()) - vm.stats().cycles) <= len(found)
+    assert sum(number(cells[1]) for name, cells in found.items() if name != "idle") == (
+        vm.stats().instructions
+    )
+
+
+def test_a_call_of_hvc_loop_and_where_it_goes():
+    """The issue's example: what ATC'17 measured, and the guest's own instructions."""
+    vm = run("hvc_loop", limit=2_000_000, trap_costs="kvm-nvhe")
+    costs = trap_costs("kvm-nvhe")
+    title, row = sections(vm)["call"]
+    assert title.split() == ["call", "made", "entry", "handler", "return", "each"]
+    name, made, entry, handler, back, each = re.split(r" {2,}", row)
+    assert name == "hvc PSCI_VERSION"
+    calls = number(made)
+    assert calls == vm.stats().calls
+    assert number(entry) == calls * costs.hvc_entry.cycles
+    assert number(handler) + number(back) == pytest.approx(
+        calls * (costs.hvc_handler.cycles + costs.hvc_return.cycles), rel=0.01
+    )
+    assert float(each.replace(",", "")) == pytest.approx(costs.hvc, rel=0.01)
+
+
+def test_exceptions_and_events_are_listed():
+    vm = run("exceptions")
+    title, *rows = sections(vm)["exception at EL1"]
+    assert title.split()[-4:] == ["entry", "to", "its", "return"] or "each" in title
+    entry = vm.engine.hooks.exception_cost
+    for row in rows:
+        _, taken, spent_on_entry, *_ = re.split(r" {2,}", row)
+        assert number(spent_on_entry) == number(taken) * entry // SIXTEENTHS
+
+
+def test_the_listing_of_a_block_adds_up():
+    vm = run("hello")
+    block = Spending(vm).blocks[0]
+    listing = next(part for name, part in sections(vm).items() if name == "block")
+    lines = [line.split() for line in listing[2:]]
+    words = len(block.charge.code) // 4
+    assert len(lines) == min(words, MOST_LINES) + (words > MOST_LINES)
+    for n, cells in enumerate(lines[:MOST_LINES]):
+        assert float(cells[0]) == pytest.approx(block.charge.cost.prefix[n] / 16, abs=0.005)
+        assert f"{block.address + 4 * n:#x}" in cells
+    assert f"run {block.runs:,} times" in listing[0]
+
+
+def test_long_lists_are_cut_and_say_so(monkeypatch):
+    vm = run("ptp", cpus=2)
+    functions = Spending(vm).functions()
+    monkeypatch.setattr("emu.spending_report.MOST_FUNCTIONS", 5)
+    parts = sections(vm)
+    assert parts["function"][-1] == f"and {len(functions) - 5:,} functions more"
+    assert len(parts["function"]) == 5 + 2
+    assert "\n".join(report(vm)).count("\nblock at ") == MOST_BLOCKS
+
+
+@halves
+def test_both_halves_report_the_same(native):
+    texts = ["\n".join(report(run("psci_cpu_on", cpus=4, native=half)))
+             for half in {native, native_available()}]  # fmt: skip
+    assert len(set(texts)) == 1
+
+
+def test_no_line_ends_with_a_space():
+    assert all(line == line.rstrip() for line in report(run("psci_cpu_on", cpus=4)))
