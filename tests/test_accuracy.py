@@ -34,8 +34,10 @@ def test_what_a_longer_run_takes_more(program):
 
 
 def test_mispredictions_are_charged(program):
-    block, branch = accuracy.both(program, "{}", (300, 20), "cortex-a53")
+    block, branch, cache = accuracy.each(program, "{}", (300, 20), "cortex-a53")
     assert branch == pytest.approx(block, rel=0.02), "a loop is easily predicted"
+    assert cache == branch, "and is in the cache"
+    assert accuracy.each(program, "{}", (300, 20), "neoverse-v1")[2] == 0
     assert accuracy.run(program, "1", "cortex-a53", Timing.BRANCH) > accuracy.run(
         program, "1", "cortex-a53", Timing.BLOCK
     )

@@ -46,8 +46,8 @@ def test_what_c_reads(words):
     charges = Charges(ByWord())  # whose memory it is
     charge = charges.find(code(*words, b(1)))
     cost = charge.cost
-    assert words_at(charge.address, 3 + len(cost.prefix)) == [
-        len(words) + 1, BlockEnd.JUMP, cost.unknown, *cost.prefix
+    assert words_at(charge.address, 4 + len(cost.prefix)) == [
+        len(words) + 1, BlockEnd.JUMP, cost.unknown, 0, *cost.prefix
     ]  # fmt: skip
     assert charge.end is BlockEnd.JUMP
     assert charge.total == total([*words, b(1)])
@@ -95,4 +95,4 @@ def test_what_can_be_no_cost_is_refused(prefix):
 def test_the_most_a_block_may_cost():
     charges = Charges(ByWord())
     charge = charges.add(code(NOP), BlockCost((0, MAX_SIXTEENTHS)))
-    assert words_at(charge.address, 5)[-1] == MAX_SIXTEENTHS
+    assert words_at(charge.address, 6)[-1] == MAX_SIXTEENTHS

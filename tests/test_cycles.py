@@ -130,7 +130,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _by_word(monkeypatch):
-    monkeypatch.setattr("emu.vm.charges_of", lambda _core: Charges(ByWord()))
+    monkeypatch.setattr("emu.vm.charges_of", lambda *_: Charges(ByWord()))
 
 
 RAW = ("reader", "interrupted")
@@ -172,6 +172,8 @@ def counters(vm: Vm) -> dict[str, Any]:
         "kept": vm.engine.read(KEPT, 3 * 8 * 300), "console": str(vm.console),
         "ends": vm.engine.hooks.ends(0),
         "predictors": [vcpu.predictor and vcpu.predictor.state for vcpu in vm.machine.vcpus],
+        "caches": [vcpu.caches and vcpu.caches.state for vcpu in vm.machine.vcpus],
+        "last_level": bytes(vm.machine.last_level or b""),
         "registers": (vm.engine.arguments(31), vm.engine.get("PC")),
     }  # fmt: skip
 
@@ -201,7 +203,8 @@ def reference(name: str, cpus: int, timing: str, folder: Path) -> tuple[exits.Ex
 @pytest.mark.parametrize("watched", [False, True], ids=["alone", "traced"])
 @pytest.mark.parametrize("piece", PIECES)
 @pytest.mark.parametrize(
-    ("cpus", "timing"), [(1, "block"), (4, "block"), (1, "branch"), (4, "branch")]
+    ("cpus", "timing"),
+    [(1, "block"), (4, "block"), (1, "branch"), (4, "branch"), (1, "cache"), (4, "cache")],
 )
 @pytest.mark.parametrize(
     "name",
@@ -219,7 +222,7 @@ def test_every_counter_is_the_same_however_a_guest_is_run(
     assert (type(exit), exit.cycles) == (type(expected_exit), expected_exit.cycles)
 
 
-@pytest.mark.parametrize("timing", ["block", "branch"])
+@pytest.mark.parametrize("timing", ["block", "branch", "cache"])
 @pytest.mark.parametrize("cpus", [1, 4])
 @pytest.mark.parametrize("name", ["hello", "hvc_loop", "psci_cpu_on", "exceptions", *RAW])
 def test_nothing_is_lost_between_blocks_and_traps(name, cpus, timing, folder):

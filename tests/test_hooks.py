@@ -63,7 +63,7 @@ from engine_kit import (
 GUESTS = sorted((Path(__file__).parent.parent / "guests" / "bin").glob("*.elf"))
 HOOK_CODE = 1 << 2
 """unicorn.h: UC_HOOK_CODE, called before every instruction."""
-BIG = {"spin.elf", "hvc_loop.elf", "coremarkish.elf", "stolen_time.elf"}
+BIG = {"spin.elf", "hvc_loop.elf", "coremarkish.elf", "stolen_time.elf", "memory_walk.elf"}
 
 # -- exact counts -----------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ _made: dict[str, Vm] = {}
 
 @pytest.fixture(autouse=True)
 def _by_word(monkeypatch):
-    monkeypatch.setattr("emu.vm.charges_of", lambda _core: Charges(ByWord()))
+    monkeypatch.setattr("emu.vm.charges_of", lambda *_: Charges(ByWord()))
 
 
 def machine(name: str) -> Vm:

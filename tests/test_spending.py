@@ -27,7 +27,7 @@ LIMIT = 4_000_000
 
 @pytest.fixture(autouse=True)
 def _by_word(monkeypatch):
-    monkeypatch.setattr("emu.vm.charges_of", lambda _core: Charges(ByWord()))
+    monkeypatch.setattr("emu.vm.charges_of", lambda *_: Charges(ByWord()))
 
 
 def spent(name: str, native: bool, **options: object) -> tuple[Vm, Spending]:

@@ -22,7 +22,7 @@ GUESTS = Path(__file__).parent.parent / "guests" / "bin"
 
 @pytest.fixture(autouse=True)
 def _by_word(monkeypatch):
-    monkeypatch.setattr("emu.vm.charges_of", lambda _core: Charges(ByWord()))
+    monkeypatch.setattr("emu.vm.charges_of", lambda *_: Charges(ByWord()))
 
 
 def run(name: str, *, limit: int = 4_000_000, native: bool | None = None, **options: object) -> Vm:
@@ -61,7 +61,7 @@ def test_the_head_says_how_long_at_what_rate_and_by_which_rules():
 
 
 def test_without_a_model_it_says_that_an_instruction_is_a_cycle(monkeypatch):
-    monkeypatch.setattr("emu.vm.charges_of", lambda _core: Charges(Even()))
+    monkeypatch.setattr("emu.vm.charges_of", lambda *_: Charges(Even()))
     vm = run("hello", core="max", trap_costs=None)
     assert "core max, an instruction is a cycle; traps cost zero" in list(report(vm))
     assert vm.stats().cycles == vm.stats().instructions

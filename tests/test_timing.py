@@ -11,6 +11,7 @@ import pytest
 from emu import timing
 from emu.blockcache import BlockCache
 from emu.charges import Charges
+from emu.cores.hierarchies import CACHES
 from emu.cpu import CORES, DEFAULT_CORE
 from emu.errors import EmuError
 from emu.timing import UNTIMED, Timing, charges_of, choose_timing, keep_charges
@@ -49,9 +50,24 @@ def test_the_closest_there_is_unless_a_name_is_given(core):
 
 
 @pytest.mark.parametrize("core", TIMED)
-@pytest.mark.parametrize("name", Timing)
+@pytest.mark.parametrize("name", [name for name in Timing if name is not Timing.CACHE])
 def test_every_name_on_a_core_with_times(core, name):
     assert choose_timing(core, str(name)) is name
+
+
+@pytest.mark.parametrize("core", TIMED)
+def test_caches_where_somebody_has_measured_them(core):
+    if core in CACHES:
+        assert choose_timing(core, "cache") is Timing.CACHE
+    else:
+        with pytest.raises(EmuError, match=f"nobody we can cite has measured the caches of {core}"):
+            choose_timing(core, "cache")
+        with pytest.raises(EmuError, match="there is cortex-a53, "):
+            Vm(core=core, timing="cache")
+
+
+def test_caches_need_branches_predicted():
+    assert [timing for timing in Timing if timing.predicts] == [Timing.BRANCH, Timing.CACHE]
 
 
 @pytest.mark.parametrize("core", UNTIMED)
@@ -82,6 +98,8 @@ def test_one_set_of_charges_for_each_core():
     assert charges_of("cortex-a53") is charges_of("cortex-a53")
     assert charges_of("cortex-a53") is not charges_of("cortex-a55")
     assert charges_of("cortex-a53").model.name == "cortex-a53"
+    assert charges_of("cortex-a53", Timing.CACHE) is not charges_of("cortex-a53")
+    assert charges_of("cortex-a53", Timing.BRANCH) is charges_of("cortex-a53")
 
 
 @pytest.mark.usefixtures("fresh")
