@@ -246,7 +246,8 @@ def add_time(group: argparse._ArgumentGroup) -> None:
     """How time passes, and where it goes."""
     group.add_argument(
         "--timing", choices=list(Timing), help="how closely a --core's cycles are counted: flat is "
-        "an instruction a cycle, block the core's model (the closest there is of the core)",
+        "an instruction a cycle, block the core's model (the default of a core), branch also what "
+        "is mispredicted, cache also what is not in a cache",
     )
     group.add_argument(
         "--freq", type=frequency, default=DEFAULT_HZ, metavar="HZ",

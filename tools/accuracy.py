@@ -273,7 +273,7 @@ def main(arguments: list[str] | None = None) -> int:
         rows += loops(ROOT / "guests" / "bin" / "latency_loops.elf", wanted)
         text = table([row for row in rows if row.truth or options.all])
         found = list(walks(ROOT / "guests" / "bin" / "memory_walk.elf", wanted))
-        text += f"\nCycles of a load, by how much is walked over:\n\n{memory_table(found)}"
+        text += f"\n{memory_table(found)}" if found else ""
         if options.write:
             write(options.write, text)
     except EmuError as error:
