@@ -6,6 +6,7 @@ This is the `Host` of a running VM. A service changes the state of vCPUs; the VM
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,6 +108,11 @@ class Machine:
         """Give every vCPU its record."""
         for vcpu in self.vcpus:
             vcpu.stolen_base = STOLEN_TIME.base + vcpu.index * STOLEN_TIME_RECORD
+
+    def forget_memory(self) -> None:
+        """What vCPUs share as a reset leaves it."""
+        if self.last_level is not None:
+            ctypes.memset(self.last_level, 0, ctypes.sizeof(self.last_level))
 
     # -- what services ask (`Host`) -------------------------------------------------------------
 

@@ -99,7 +99,8 @@ def charges_of(core: str, timing: Timing = Timing.BLOCK) -> Charges:
 
         if not _opened:
             atexit.register(keep_charges)
-        cache = BlockCache(path_of(core) if core not in UNTIMED else None)
+        other = _opened.get((core, not chained))
+        cache = other[1] if other else BlockCache(path_of(core) if core not in UNTIMED else None)
         charges = Charges(_Later(core), cache, is_chained if chained else None)
         _opened[core, chained] = charges, cache
     return _opened[core, chained][0]
@@ -121,6 +122,9 @@ def hierarchy_of(core: str, hz: int, base: int = 0) -> Hierarchy:
 
 def keep_charges() -> None:
     """Keep what was worked out, for the next process; the end of this one does it as well."""
-    for charges, cache in _opened.values():
-        if charges.fresh and cache.keep(charges.fresh.items()):
-            charges.fresh = {}
+    for cache in {id(cache): cache for _, cache in _opened.values()}.values():
+        sets = [charges for charges, its in _opened.values() if its is cache]
+        fresh = {code: cost for charges in sets for code, cost in charges.fresh.items()}
+        if fresh and cache.keep(fresh.items()):
+            for charges in sets:
+                charges.fresh = {}

@@ -313,6 +313,7 @@ class Vm:
             vcpu.stolen_start = vcpu.ready_since = None
             vcpu.quieten()
             vcpu.lines = 0
+        self.machine.forget_memory()
         for service in self.el2.services.values():
             if service.State:
                 service.state = service.State()

@@ -483,3 +483,17 @@ def test_a_guest_counts_what_it_did_not_expect(native, tmp_path):
     seen, missed, retired = vm.engine.arguments(13)[10:]
     assert seen == 40
     assert 1 <= missed == retired <= 3
+
+
+@halves
+def test_a_reset_empties_them(native):
+    vm = Vm(GUESTS / "hello.elf", native=native, **GUEST)
+    vm.run()
+    first = vm.machine.vcpus[0].caches
+    assert first is not None
+    misses, looked_up = first.data_misses, first.accesses
+    vm.reset()
+    assert not any(vm.machine.last_level or ())
+    vm.run()
+    assert first.data_misses == 2 * misses
+    assert first.accesses == 2 * looked_up

@@ -136,3 +136,20 @@ def test_both_halves_report_the_same(native):
 
 def test_no_line_ends_with_a_space():
     assert all(line == line.rstrip() for line in report(run("psci_cpu_on", cpus=4)))
+
+
+def test_what_was_not_expected_and_not_there():
+    vm = run("psci_cpu_on", cpus=2, timing="cache", core="cortex-a55")
+    title, data, fetched, second, last, all_of_them = sections(vm)["cache"]
+    assert title.split() == ["cache", "looked", "up", "missed", "share", "cycles", "lost"]
+    caches = [vcpu.caches for vcpu in vm.machine.vcpus if vcpu.caches is not None]
+    assert number(data.split()[2]) == sum(one.accesses for one in caches)
+    assert number(data.split()[3]) == sum(one.data_misses for one in caches)
+    misses = number(data.split()[3]) + sum(one.code_misses for one in caches)
+    assert number(second.split()[1]) == misses
+    assert fetched.startswith("L1 code")
+    assert number(last.split()[2]) == sum(one.l2_misses for one in caches)
+    stalled = sum(one.stalled for one in caches)
+    assert number(all_of_them.split()[1]) == stalled // SIXTEENTHS > 0
+    assert "cache" not in sections(run("hello"))
+    assert "last level" not in "\n".join(report(run("hello", timing="cache")))

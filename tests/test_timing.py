@@ -126,6 +126,16 @@ def test_what_was_worked_out_is_kept_once(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("fresh")
+def test_two_sets_of_one_core_are_kept_in_one_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("HVCEMU_CACHE", str(tmp_path))
+    charges_of("cortex-a53").find(code(NOP, WFI))
+    charges_of("cortex-a53", Timing.CACHE).find(code(NOP, NOP, WFI))
+    keep_charges()
+    (path,) = tmp_path.iterdir()
+    assert len(BlockCache(path)) == 2
+
+
 def test_what_cannot_be_kept_stays_to_be_kept(monkeypatch):
     charges = Charges(ByWord())
     charges.find(code(NOP))
