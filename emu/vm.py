@@ -245,6 +245,7 @@ class Vm:
             self.engine.account(charges_of(DEFAULT_CORE))
         self.engine.hooks.follow()
         self.accounts = self.accounts or open_accounts("zero", self.engine.hooks)
+        self.board.accounts = self.accounts  # what costs nothing is counted as well
 
     def _event(self, event: Event) -> None:
         if self.accounts:
