@@ -59,15 +59,27 @@ class Spending(Protocol):
     def trap(self, key: int, sixteenths: int, begins: bool, /) -> None: ...
 
 
+class _Made:
+    """How many calls of one function trapped, were answered there, and by the VMM."""
+
+    __slots__ = ("entered", "handled", "left")
+
+    def __init__(self) -> None:
+        self.entered = self.handled = self.left = 0
+
+
 class Accounts:
-    """What traps cost on one machine. `calls` is how calls were so far."""
+    """What traps cost on one machine."""
 
     def __init__(self, costs: TrapCosts, hooks: Spending) -> None:
-        self.costs, self._hooks = costs, hooks
-        self.calls: dict[int, CallCost] = {}
-        self._parts = {
-            Conduit.HVC: (costs.hvc_entry, costs.hvc_handler, costs.hvc_return),
-            Conduit.SMC: (costs.smc_entry, costs.smc_handler, costs.smc_return),
+        self.costs, self._trap = costs, hooks.trap
+        self._made: dict[int, _Made] = {}
+        self._sides = {
+            conduit: (entry.cycles, handler.cycles, back.cycles)
+            for conduit, entry, handler, back in (
+                (Conduit.HVC, costs.hvc_entry, costs.hvc_handler, costs.hvc_return),
+                (Conduit.SMC, costs.smc_entry, costs.smc_handler, costs.smc_return),
+            )
         }
         self._events = {
             Event.INTERRUPT: costs.interrupt.cycles, Event.IPI: costs.ipi.cycles,
@@ -76,16 +88,39 @@ class Accounts:
             Event.GIC: costs.hvc,
         }  # fmt: skip
 
+    @property
+    def calls(self) -> dict[int, CallCost]:
+        """How calls were spent so far, by the key of their frame."""
+        found = {}
+        for key, made in self._made.items():
+            entry, handler, back = self._sides[Conduit.SMC if key & SMC_KEY else Conduit.HVC]
+            found[key] = CallCost(
+                made.entered, made.entered * entry,
+                made.handled * handler + made.left * self.costs.vmm.cycles,
+                (made.handled + made.left) * back,
+            )  # fmt: skip
+        return found
+
     def enter(self, call: Call) -> None:
         """A call has trapped."""
-        entry = self._parts[call.conduit][0].cycles
-        self._spend(call, CallCost(1, entry=entry))
+        key = _key(call)
+        made = self._made.get(key)
+        if made is None:
+            made = self._made[key] = _Made()
+        made.entered += 1
+        self._trap(key, self._sides[call.conduit][0] * SIXTEENTHS, True)
 
     def leave(self, call: Call, *, by_vmm: bool = False) -> None:
         """It was answered; `by_vmm`: not where it trapped to."""
-        _, handler, back = self._parts[call.conduit]
-        work = self.costs.vmm if by_vmm else handler
-        self._spend(call, CallCost(handler=work.cycles, back=back.cycles))
+        key = _key(call)
+        made = self._made.setdefault(key, _Made())  # of a machine just loaded
+        _, handler, back = self._sides[call.conduit]
+        if by_vmm:
+            made.left += 1
+            handler = self.costs.vmm.cycles
+        else:
+            made.handled += 1
+        self._trap(key, (handler + back) * SIXTEENTHS, False)
 
     def price(self, event: Event) -> Price:
         """What an event costs: its key and sixteenths."""
@@ -93,13 +128,12 @@ class Accounts:
 
     def event(self, event: Event) -> None:
         """Something else has happened."""
-        self._hooks.trap(*self.price(event), True)
+        self._trap(*self.price(event), True)
 
-    def _spend(self, call: Call, cost: CallCost) -> None:
-        key = call.x[0] & MASK32 | (SMC_KEY if call.conduit is Conduit.SMC else 0)
-        spent = self.calls.get(key, CallCost())
-        self.calls[key] = CallCost(*(a + b for a, b in zip(spent, cost, strict=True)))
-        self._hooks.trap(key, cost.total * SIXTEENTHS, bool(cost.calls))
+
+def _key(call: Call) -> int:
+    """What a call's frame is called by."""
+    return call.x[0] & MASK32 | (SMC_KEY if call.conduit is Conduit.SMC else 0)
 
 
 def open_accounts(name: str, hooks: Spending) -> Accounts:

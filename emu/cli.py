@@ -269,6 +269,10 @@ def _add_run(subparsers: Any) -> None:
         help="say which rules of discovery the guest breaks (`hvcemu rules`); then a run that "
         "would end with 0 ends with 1",
     )
+    group.add_argument(
+        "--symbols", metavar="FILE",
+        help="names of the guest's functions: a System.map or an ELF, such as vmlinux",
+    )
     group.add_argument("--timeout", type=seconds, metavar="SECONDS", help="stop after this time")
     group.add_argument("--max-cycles", type=positive, metavar="N", help="stop at this cycle")
     group.add_argument("--quiet", action="store_true", help="no status line, no closing line")

@@ -6,6 +6,7 @@ and ends in less time than they take to load.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -53,6 +54,8 @@ def run(options: Any) -> int:
     source = Dialogue(options.dialogue) if options.dialogue else stdin
     console = Console(source, stdout_sink(status))
     vm = _saved_vm(options, console, say) if options.restore else _new_vm(options, console)
+    if options.symbols:
+        _attach_symbols(vm, options.symbols)
     close = _attach_traces(vm, options, say)
     check = _attach_check(vm) if options.check else None
     if options.profile_out:
@@ -73,6 +76,19 @@ def run(options: Any) -> int:
         close()
         _tell_spending(vm, options, say)
     return check(runner.ending, status_code, say) if check else status_code
+
+
+def _attach_symbols(vm: Vm, path: str) -> None:
+    """Names from a file beside the image, which has none of its own or others."""
+    from emu.symbols import Symbols
+
+    try:
+        symbols = Symbols.from_file(Path(path).read_bytes())
+    except OSError as error:
+        raise EmuError(f"--symbols {path}: {error.strerror}") from None
+    if not symbols:
+        raise EmuError(f"--symbols {path}: it names nothing; give a System.map or an ELF file")
+    vm.image = dataclasses.replace(vm.image, symbols=symbols)
 
 
 def _check_writable(option: str, path: str) -> None:

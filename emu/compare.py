@@ -11,7 +11,8 @@ import difflib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from emu.matrix import Cell, Result, cells_text, plain
+from emu.errors import one_line
+from emu.matrix import Cell, Result, cells_text
 from emu.trial import CallLine, Outcome
 
 DIFF_LINES = 40
@@ -38,7 +39,7 @@ class Comparison(NamedTuple):
         """For people."""
         for change in self.changes:
             yield f"changed: {change.cell}: {'; '.join(change.what)}"
-            yield from (f"    {plain(line)}" for line in change.diff[:DIFF_LINES])
+            yield from (f"    {one_line(line)}" for line in change.diff[:DIFF_LINES])
             if (more := len(change.diff) - DIFF_LINES) > 0:
                 yield f"    … and {more:,} lines more"
         yield from (f"new: {cell}" for cell in self.new)

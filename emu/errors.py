@@ -48,3 +48,8 @@ class SnapshotError(EmuError):
 
 class ResultsError(EmuError):
     """A file of results cannot be read or written; names the file."""
+
+
+def one_line(text: str) -> str:
+    """One line that does nothing to a terminal, whatever a file or a guest has in it."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from emu.compare import ending_text
 from emu.endings import Ending
-from emu.matrix import Cell, Result, is_good, plain, size_text
+from emu.errors import one_line
+from emu.matrix import Cell, Result, is_good, size_text
 from emu.trial import Outcome
 
 _GREEN, _YELLOW, _RED, _MAGENTA, _DIM, _OFF = (
@@ -68,7 +69,7 @@ def reason(outcome: Outcome) -> str:
     first = next(iter(outcome.detail.splitlines()), "")
     if first and outcome.ending not in (Ending.OFF, Ending.EXIT):
         parts = {first: None} | parts
-    return plain("; ".join(parts))
+    return one_line("; ".join(parts))
 
 
 # -- for a terminal -----------------------------------------------------------------------------
@@ -85,8 +86,8 @@ class Look(NamedTuple):
 def table_lines(results: Sequence[Result], look: Look) -> Iterator[str]:
     """The grid as aligned columns; a list where it is wider than the terminal."""
     grid = make_grid(results)
-    texts = [[plain(row), *(_text(grid, row, c) for c in grid.columns)] for row in grid.rows]
-    titles = ["", *map(plain, grid.columns)]
+    texts = [[one_line(row), *(_text(grid, row, c) for c in grid.columns)] for row in grid.rows]
+    titles = ["", *map(one_line, grid.columns)]
     widths = [max(map(len, column)) for column in zip(titles, *texts, strict=True)]
     if look.width and sum(widths) + 2 * len(widths) - 2 > look.width:
         yield from list_lines(results, look)
@@ -103,7 +104,7 @@ def list_lines(results: Iterable[Result], look: Look) -> Iterator[str]:
     """One line per cell."""
     for result in results:
         text = f"{word(result.outcome):<10}"
-        yield f"{_paint(text, result, look)}  {plain(str(result.cell))}"
+        yield f"{_paint(text, result, look)}  {one_line(str(result.cell))}"
 
 
 def reason_lines(
@@ -114,7 +115,7 @@ def reason_lines(
         why = reason(result.outcome)
         if (why or every) and not is_good(result.outcome, look.allowed):
             text = word(result.outcome) + (f": {why}" if why else "")
-            yield f"{plain(str(result.cell))}: {_paint(text, result, look)}"
+            yield f"{one_line(str(result.cell))}: {_paint(text, result, look)}"
 
 
 def _text(grid: Grid, row: str, column: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 
 from emu.bus import RAM_BASE
-from emu.errors import BootError
+from emu.errors import BootError, one_line
 from emu.symbols import Symbols
 
 MIB = 1 << 20
@@ -85,7 +85,7 @@ class Wish(NamedTuple):
     entry: int | None
 
     def refuse(self, why: str) -> NoReturn:
-        raise BootError(f"{self.path}: {why}")
+        raise BootError(f"{self.path}: {one_line(why)}")
 
 
 def align_up(address: int, step: int) -> int:

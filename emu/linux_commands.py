@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from emu.arguments import positive, size
 from emu.calibrate import calibrate
 from emu.endings import STATUS_INTERRUPTED, Ending
-from emu.errors import EmuError
+from emu.errors import EmuError, one_line
 from emu.linux_discovery import (
     CYCLES,
     EARLYCON,
@@ -32,7 +32,7 @@ from emu.linux_discovery import (
     found,
     setups,
 )
-from emu.matrix import find_profiles, plain
+from emu.matrix import find_profiles
 from emu.processes import run_here, run_in_processes
 from emu.profile import profile_names
 from emu.progress import Progress, wants_colour
@@ -150,7 +150,7 @@ class Row(NamedTuple):
 def report(rows: Sequence[Found], look: Look) -> Iterator[str]:
     """All lines."""
     releases = dict.fromkeys(row.release for row in rows if row.release)
-    yield f"Linux {', '.join(map(plain, releases)) or 'said nothing'}, to its line {END!r}"
+    yield f"Linux {', '.join(map(one_line, releases)) or 'said nothing'}, to its line {END!r}"
     table = _rows(rows)
     for columns in _cuts(rows, table, look.width):
         yield ""
@@ -161,7 +161,7 @@ def report(rows: Sequence[Found], look: Look) -> Iterator[str]:
         if not row.finished:
             why = row.outcome.detail.splitlines()[:1]
             text = ": ".join([f"{row.profile}: did not get there ({row.outcome.ending})", *why])
-            yield _paint(plain(text), _RED, look)
+            yield _paint(one_line(text), _RED, look)
 
 
 def _rows(rows: Sequence[Found]) -> list[Row]:
@@ -182,7 +182,7 @@ def _rows(rows: Sequence[Found]) -> list[Row]:
 
 
 def _row(title: str, cells: Iterable[object], *, bad: bool = False) -> Row:
-    return Row(plain(title), tuple(plain(str(cell)) for cell in cells), bad)
+    return Row(one_line(title), tuple(one_line(str(cell)) for cell in cells), bad)
 
 
 def _says(row: Row) -> bool:

@@ -88,11 +88,6 @@ def switches_text(switches: Iterable[tuple[str, bool]]) -> str:
     return ",".join(f"{'+' if on else '-'}{name}" for name, on in switches)
 
 
-def plain(text: str) -> str:
-    """One line that does nothing to a terminal, whatever a guest has printed."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-
-
 def cells_text(count: int) -> str:
     """So many cells."""
     return f"{count:,} cell{'s' * (count != 1)}"

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from emu.errors import ProfileError
+from emu.errors import ProfileError, one_line
 from emu.modes import DEFAULTS, parse_modes
 from emu.policy import FwReg, Policy, RegisterKind
 from emu.schema import problems, table
@@ -134,9 +134,9 @@ def profile_of(
 ) -> Profile:
     """A profile from its resolved tables, with the checks a file gets."""
     if not isinstance(tables, dict):
-        raise ProfileError(_one_line(f"profile {name} is no table"))
+        raise ProfileError(one_line(f"profile {name} is no table"))
     for key, message in problems(tables):
-        raise ProfileError(_one_line(f"profile {name}: {key}: {message}"))
+        raise ProfileError(one_line(f"profile {name}: {key}: {message}"))
     return replace(_build((name, *lineage), tables, sources, places), lineage=lineage)
 
 
@@ -208,7 +208,7 @@ def _path_of(name: str) -> Path:
 
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else "`hvcemu profiles` lists them"
-    raise ProfileError(_one_line(f"unknown profile {name}: {hint}"))
+    raise ProfileError(one_line(f"unknown profile {name}: {hint}"))
 
 
 def _chain(path: Path) -> list[_Document]:
@@ -236,10 +236,6 @@ def _parent(document: _Document) -> Path:
 
 def _same(one: Path, other: Path) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -329,7 +325,7 @@ class _Document:
         return self._refuse(self.lines.get(key), message)
 
     def _refuse(self, line: int | None, message: str) -> ProfileError:
-        return ProfileError(_one_line(f"{self.path}{f':{line}' if line else ''}: {message}"))
+        return ProfileError(one_line(f"{self.path}{f':{line}' if line else ''}: {message}"))
 
 
 def _build(
@@ -368,7 +364,7 @@ def _build_policy(tables: Mapping[str, Any], places: Mapping[str, str]) -> Polic
         for key in ("id", "kind", "reset", "limit"):
             if key not in row:
                 place = _nearest(places, ("registers", name))
-                raise ProfileError(_one_line(f"{place}: register {name} lacks {key}"))
+                raise ProfileError(one_line(f"{place}: register {name} lacks {key}"))
         values = tuple(row.get("values", ()))
         definitions[name] = FwReg(
             name, row["id"], RegisterKind(row["kind"]), row["reset"], row["limit"], values

@@ -58,6 +58,13 @@ class Symbols:
         return cls(lambda: _elf_symbols(data, bias), physical=physical)
 
     @classmethod
+    def from_file(cls, data: bytes) -> Self:
+        """From either: an ELF such as vmlinux, or a System.map."""
+        if data.startswith(b"\x7fELF"):
+            return cls.from_elf(data)
+        return cls.from_system_map(data.decode("utf-8", "replace"))
+
+    @classmethod
     def from_system_map(cls, text: str) -> Self:
         """`address type name` lines, as `nm` writes them; kallsyms' `[module]` is allowed."""
         return cls(lambda: _map_symbols(text))

@@ -363,3 +363,24 @@ def test_a_long_run_has_a_status_line_and_ctrl_c_says_where(tmp_path):
     assert time.monotonic() - started < 5
     assert re.search(r"M instructions .* MIPS .* Ctrl-C stops", shown)
     assert re.search(r"interrupted after .* s at 0x40080000", shown)
+
+
+def test_names_from_a_file_beside_the_image(tmp_path):
+    path = tmp_path / "System.map"
+    path.write_text("0000000040080000 T all_of_it\n")
+    done = hvcemu("run", "hello", "--symbols", path, "--stats")
+    assert done.returncode == 0
+    assert re.search(r"^all_of_it +[\d,]+ +100.0 %", done.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("content", "says"), [
+    (None, "No such file or directory"),
+    ("prose\n", "it names nothing; give a System.map or an ELF"),
+])  # fmt: skip
+def test_a_file_without_names(tmp_path, content, says):
+    path = tmp_path / "System.map"
+    if content is not None:
+        path.write_text(content)
+    done = hvcemu("run", "hello", "--symbols", path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"hvcemu: --symbols {path}: {says}{' file' * bool(content)}\n"

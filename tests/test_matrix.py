@@ -5,7 +5,7 @@ import os
 import pytest
 
 from emu.endings import Ending
-from emu.errors import EmuError
+from emu.errors import EmuError, one_line
 from emu.matrix import (
     Axes,
     Guest,
@@ -15,7 +15,6 @@ from emu.matrix import (
     guests_below,
     is_good,
     make_cells,
-    plain,
     size_text,
     switches_text,
 )
@@ -144,4 +143,4 @@ def test_what_is_good(made, allowed, good):
 def test_words():
     assert [size_text(n) for n in (1 << 30, 3 << 20, 4096, 5, 0)] == ["1G", "3M", "4K", "5", "0"]
     assert switches_text((("trng", False), ("ptp", True))) == "-trng,+ptp"
-    assert plain("é\x1b[2J\n") == "é\\x1b[2J\\x0a"
+    assert one_line("é\x1b[2J\n") == "é\\x1b[2J\\x0a"

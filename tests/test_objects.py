@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from emu.boot import Parts, load_image
@@ -428,6 +428,7 @@ def outcome(data: bytes) -> None:
 @settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(0, len(SEED) - 1), st.integers(0, 255)), max_size=6),
        st.integers(0, len(SEED)) | st.just(len(SEED)))  # fmt: skip
+@example([(60, 4), (258, 10)], 760)  # a section's name with a newline in it
 def test_fuzz(changes, length):
     changed = bytearray(SEED)
     for at, value in changes:

@@ -146,6 +146,12 @@ def test_system_map():
     assert len(symbols) == 3
 
 
+def test_either_kind_of_file():
+    assert Symbols.from_file(MAP.encode()).address("do_one") == 0xFFFF_8000_0801_0000
+    assert not Symbols.from_file(bytes(range(256)))
+    assert not Symbols.from_file(b"\x7fELF and no more")
+
+
 @given(st.text())
 def test_any_text_is_a_system_map(text):
     Symbols.from_system_map(text).name(0)

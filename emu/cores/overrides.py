@@ -20,7 +20,6 @@ _COMMON = {"cores": list, "keys": list, "source": str}
 _CYCLES = {"cycles": (int, float)}
 FIELDS: Mapping[str, Mapping[str, Any]] = {
     "chain": {**_COMMON, **_CYCLES, "through": str, "busy": bool},
-    "latency": {**_COMMON, **_CYCLES, "slot": str},
     "forward": {**_COMMON, **_CYCLES, "through": str},
     "pair": _COMMON,
     "like": {**_COMMON, "key": str},
@@ -28,7 +27,6 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
 }
 _OPTIONAL = {"busy"}
 _ROLES = [role.name.lower() for role in Role]
-_SLOTS = [slot.name.lower() for slot in Slot]
 
 
 class Override:
@@ -117,8 +115,6 @@ def _problem(kind: str, values: Mapping[str, Any]) -> str | None:
             return f"{name} has the wrong type"
     if values.get("through", "alu") not in _ROLES:
         return f"through is one of {', '.join(_ROLES)}"
-    if values.get("slot", "result") not in _SLOTS:
-        return f"slot is one of {', '.join(_SLOTS)}"
     cycles = values.get("cycles", 0) * SIXTEENTHS
     if cycles != int(cycles) or cycles < 0:
         return "cycles are whole sixteenths"
@@ -139,19 +135,13 @@ def _chain(table: CoreTable, timing: Timing, override: Override) -> Timing:
     return timing._replace(latency=latency, ports=ports, throughput=override.time)
 
 
-def _latency(table: CoreTable, timing: Timing, override: Override) -> Timing:
-    latency = list(timing.latency)
-    latency[Slot[override.values["slot"].upper()]] = override.time
-    return timing._replace(latency=tuple(latency))
-
-
 def _pair(table: CoreTable, timing: Timing, override: Override) -> Timing:
     latency = list(timing.latency)
     latency[Slot.SECOND] = max(latency[Slot.SECOND], latency[Slot.RESULT])
     return timing._replace(latency=tuple(latency))
 
 
-_CHANGES = {"chain": _chain, "latency": _latency, "pair": _pair}
+_CHANGES = {"chain": _chain, "pair": _pair}
 
 
 def _forward(table: CoreTable, override: Override, path: Path) -> None:

@@ -73,11 +73,6 @@ def test_slow_divisions_hold_their_port():
     assert timing.ports[0][1] == timing.throughput == 9.5 * SIXTEENTHS
 
 
-def test_flags_are_forwarded_in_one_cycle():
-    assert cycles("cortex-a53", "subs.x.imm", Slot.FLAGS) == 1
-    assert cycles("cortex-a53", "subs.x.imm", Slot.RESULT) == 3
-
-
 def test_width_of_the_n1():
     assert load("neoverse-n1", compatible=True).width == 3
     assert load("neoverse-n1").width == load("cortex-a76").width == 4
@@ -114,7 +109,7 @@ source = "here"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (GOOD.replace("chain", "change"), r"\[\[change\]\] is none of chain, latency"),
+        (GOOD.replace("chain", "change"), r"\[\[change\]\] is none of chain, forward"),
         (GOOD.replace("[[chain]]", "[chain]"), r"\[\[chain\]\] is none of"),
         (GOOD.replace("cycles = 4", "cycle = 4"), "chain 1: unknown cycle; it may be"),
         (GOOD.replace('source = "here"', ""), "chain 1: source is missing"),
@@ -122,7 +117,6 @@ source = "here"
         (GOOD.replace("cycles = 4", "cycles = 4.3"), "chain 1: cycles are whole sixteenths"),
         (GOOD.replace("cycles = 4", "cycles = -1"), "chain 1: cycles are whole sixteenths"),
         (GOOD.replace("vector", "victor"), "chain 1: through is one of alu, shifted"),
-        (GOOD.replace("chain", "latency").replace("through = ", "slot = "), "slot is one of"),
         (GOOD.replace("chain", "forward").replace("= 4", "= 4.5"), "an advance is whole cycles"),
         ('[[like]]\ncores = ["*"]\nkeys = ["x"]\nkey = "y"\nsource = "z"', "has no key y"),
         ("[[", "overrides.toml: "),
