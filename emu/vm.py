@@ -546,13 +546,15 @@ class Vm:
             leaving.ready_since = now if leaving.ready else None
         if vcpu.ready_since is not None:
             vcpu.stolen += now - vcpu.ready_since
-        if vcpu.start is not None:
-            self._reset(vcpu, vcpu.start)
-            vcpu.start = None
+        start, vcpu.start = vcpu.start, None
+        if start is not None:
+            self._reset(vcpu, start)
         else:
             self.engine.restore(vcpu.context)
         self._vcpu = vcpu
         self.board.switch_to(vcpu)
+        if start is not None:
+            self.engine.hooks.reset_vcpu()
 
     def _reset(self, vcpu: Vcpu, start: Start) -> None:
         """The state of abi/B §B4: EL1h, MMU off, DAIF masked, x0 given and the rest zero."""

@@ -252,6 +252,15 @@ def test_each_vcpu_has_a_stack_of_its_own():
     assert walk.tree == [vcpu(function(F)), vcpu(function(G), index=3)]
 
 
+def test_a_vcpu_that_is_switched_on_again_is_in_nothing():
+    """What it had called before it went off is over."""
+    walk = Walk().call(F).run().take(IRQ).call(G)
+    walk.tracks.reset_vcpu()
+    walk.pc = MAIN
+    assert walk.here == 0
+    assert walk.call(F).run().tree[0].below[0] == function(F, exception(IRQ), calls=2)
+
+
 def test_a_call_of_one_vcpu_is_not_another_s():
     """Its first block comes when it runs again."""
     walk = Walk().call(F)
