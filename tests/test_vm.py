@@ -497,17 +497,8 @@ def test_system_suspend(build):
 
 
 def leave(operation: int, reason: int, status: int) -> list[int]:
-    return [
-        *mov(1, LOAD + 0x800),
-        *mov(2, reason),
-        store(2, 1),
-        *mov(2, status),
-        0xF900_0422,
-        *mov(0, operation),
-        hlt(0xF000),
-        movz(5, 1),
-        WFI,
-    ]  # str x2, [x1, #8]
+    return [*mov(1, LOAD + 0x800), *mov(2, reason), store(2, 1), *mov(2, status),
+            0xF900_0422, *mov(0, operation), hlt(0xF000), movz(5, 1), WFI]  # str x2, [x1, #8]
 
 
 @halves
@@ -537,14 +528,8 @@ def test_input_reaches_the_guest():
 
 
 def test_input_by_uart(build):
-    read = [
-        *mov(1, UART),
-        ldr_w(2, 1),
-        ldr_w(3, 1),
-        ldr_w(4, 1),
-        0xB940_1825,
-        WFI,
-    ]  # ldr w5, [x1, #24]
+    read = [*mov(1, UART), ldr_w(2, 1), ldr_w(3, 1), ldr_w(4, 1),
+            0xB940_1825, WFI]  # ldr w5, [x1, #24]
     vm = build(read, console=Console(Typed(b"ab")))
     vm.run()
     assert [vm.engine.get(f"X{n}") for n in (2, 3, 4)] == [ord("a"), ord("b"), 0]
