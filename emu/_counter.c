@@ -50,7 +50,7 @@ void counter_ends(const Counter *c, uint64_t pc, uint64_t ends[])
 
 static Site *place_of(Site *sites, uint64_t mask, uintptr_t site)
 {
-    uint64_t n = counter_hash(site);
+    uint64_t n = counter_place(site);
     while (sites[n & mask].site && sites[n & mask].site != site)
         n++;
     return &sites[n & mask];

@@ -69,17 +69,25 @@ static inline uint64_t counter_hash(uint64_t value)
     return (value ^ value >> 32) * 0x9E3779B97F4A7C15u >> 20; /* Fibonacci hashing: 2^64 / phi */
 }
 
+/* Where a place is looked for first: translated blocks are some hundred bytes apart. */
+static inline uint64_t counter_place(uintptr_t site)
+{
+    return site >> 5 ^ site >> 14;
+}
+
 /* What is known of the block at this place; NULL where it has to be looked at first. */
 static inline Site *counter_find(Counter *c, uintptr_t site, uint64_t address, uint32_t size)
 {
-    uint64_t n = counter_hash(site);
-    Site *s;
-    if (c->fresh_count)
+    uint64_t n = counter_place(site);
+    Site *s = &c->sites[n & c->site_mask];
+    if (UNLIKELY(c->fresh_count))
         return NULL;
-    while ((s = &c->sites[n++ & c->site_mask])->site != site)
+    while (UNLIKELY(s->site != site)) {
         if (!s->site)
             return NULL;
-    return s->address == address && s->size == size ? s : NULL;
+        s = &c->sites[++n & c->site_mask];
+    }
+    return LIKELY(s->address == address && s->size == size) ? s : NULL;
 }
 
 static inline uint64_t counter_cycles(const Counter *c)

@@ -13,7 +13,7 @@ from emu.a64 import Flag, Insn, decode
 from emu.cores import llvm
 from emu.cores.llvm import masks, ports_of, reads_of, writes_of
 from emu.cores.outoforder import Op, OutOfOrder
-from emu.cores.tables import load
+from emu.cores.overrides import load
 from emu.cores.words import look_up
 from emu.cost import CostModel
 

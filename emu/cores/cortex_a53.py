@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from emu.cores import llvm
 from emu.cores.little import Halves, Pipeline, little
-from emu.cores.tables import load
+from emu.cores.overrides import load
 from emu.cost import CostModel
 
 TAKEN = 1

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from emu.a64 import Role, Slot
-from emu.cores.tables import SIXTEENTHS, CoreTable, TableError, Timing
+from emu.cores.tables import SIXTEENTHS, TABLES, CoreTable, TableError, Timing, read
 
+OVERRIDES = Path(__file__).with_name("overrides.toml")
 _COMMON = {"cores": list, "keys": list, "source": str}
 _CYCLES = {"cycles": (int, float)}
 FIELDS: Mapping[str, Mapping[str, Any]] = {
@@ -46,6 +47,14 @@ class Override:
         what = " ".join(self.patterns) or "width"
         value = self.values.get("cycles", self.values.get("key", self.values.get("width")))
         return f"{self.kind} {what} = {value}: {self.source}"
+
+
+def load(name: str, *, compatible: bool = False, path: Path = TABLES) -> CoreTable:
+    """The timings of a core; pure LLVM's where `compatible`."""
+    table = read(name, path)
+    if not compatible:
+        apply(table, OVERRIDES)
+    return table
 
 
 def apply(table: CoreTable, path: Path) -> None:

@@ -24,7 +24,6 @@ from emu.errors import EmuError
 
 HERE = Path(__file__).parent
 TABLES = HERE / "tables.json"
-OVERRIDES = HERE / "overrides.toml"
 SCHEMA = 1
 SIXTEENTHS = 16
 BORROWED = {"cortex-a72": "cortex-a57", "cortex-a76": "neoverse-n1"}
@@ -150,17 +149,8 @@ def models(path: Path = TABLES) -> tuple[str, ...]:
     return tuple(_document(path)["cores"])
 
 
-def load(name: str, *, compatible: bool = False, path: Path = TABLES) -> CoreTable:
-    """The timings of a core; pure LLVM's where `compatible`."""
-    table = _load(name, path)
-    if not compatible:
-        from emu.cores.overrides import apply
-
-        apply(table, OVERRIDES)
-    return table
-
-
-def _load(name: str, path: Path) -> CoreTable:
+def read(name: str, path: Path = TABLES) -> CoreTable:
+    """The timings of a core as LLVM has them; overrides.py:load puts hardware's over them."""
     document = _document(path)
     cores = document["cores"]
     model = BORROWED.get(name, name)

@@ -6,7 +6,8 @@ import pytest
 
 from emu.a64 import Role, Slot
 from emu.cores import overrides, tables
-from emu.cores.tables import OVERRIDES, SIXTEENTHS, TableError, load
+from emu.cores.overrides import OVERRIDES, load
+from emu.cores.tables import SIXTEENTHS, TableError
 
 CORES = [*tables.models(), *tables.BORROWED]
 every_core = pytest.mark.parametrize("core", CORES)
