@@ -226,11 +226,16 @@ class Vm:
 
     def _open_accounts(self, name: str | None) -> Accounts | None:
         """Who charges traps; None where they cost nothing."""
+        place = "--trap-costs"
         if name is None:
+            place = self.profile.place("trap_costs")
             name = "zero" if self.timing is Timing.FLAT else self.profile.trap_costs
         if name == "zero":
             return None
-        accounts = open_accounts(name, self.engine.hooks)
+        try:
+            accounts = open_accounts(name, self.engine.hooks)
+        except EmuError as error:
+            raise EmuError(f"{place}: {error}") from None
         self.engine.hooks.exception_cost = accounts.costs.exception.cycles * SIXTEENTHS
         return accounts
 
