@@ -853,6 +853,17 @@ static PyObject *hooks_cache(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(reset_vcpu_doc, "reset_vcpu()\n\nThe running vCPU was reset.");
+
+static PyObject *hooks_reset_vcpu(PyObject *self, PyObject *ignored)
+{
+    Tracks *t = &((Hooks *)self)->c.tracks;
+    (void)ignored;
+    if (t->on)
+        tracks_reset_vcpu(t);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(frames_doc, "frames() -> [(kind, key, parent, calls, sixteenths, instructions)]\n\n"
                          "The tree of frames (tracks.py); a parent stands before its children.");
 
@@ -1141,6 +1152,7 @@ static PyMethodDef hooks_methods[] = {
     {"counter", hooks_counter, METH_NOARGS, counter_doc},
     {"follow", hooks_follow, METH_NOARGS, follow_doc},
     {"run_vcpu", hooks_run_vcpu, METH_O, run_vcpu_doc},
+    {"reset_vcpu", hooks_reset_vcpu, METH_NOARGS, reset_vcpu_doc},
     {"predict", hooks_predict, METH_VARARGS, predict_doc},
     {"cache", hooks_cache, METH_VARARGS, cache_doc},
     {"frames", hooks_frames, METH_NOARGS, frames_doc},

@@ -140,6 +140,12 @@ static void cut(Tracks *t, uint32_t depth)
     run(t);
 }
 
+void tracks_reset_vcpu(Tracks *t)
+{
+    t->stack->end = RUNS_ON;
+    cut(t, 1);
+}
+
 static void return_to(Tracks *t, uint64_t address)
 {
     Stack *s = t->stack;

@@ -43,6 +43,7 @@ typedef struct {
 int tracks_start(Tracks *t);
 void tracks_end(Tracks *t);
 int tracks_run_vcpu(Tracks *t, uint32_t index);
+void tracks_reset_vcpu(Tracks *t);
 void tracks_begin(Tracks *t, uint64_t address, uint32_t size, uint32_t end);
 void tracks_exception(Tracks *t, uint64_t key, uint64_t back);
 void tracks_trap(Tracks *t, uint64_t key, uint64_t sixteenths, int begins);

@@ -66,7 +66,7 @@ class Board:
         self.console = console
         self.gic_version = gic_version
         self.devices: dict[str, Any] = {}
-        self._accounts = accounts
+        self.accounts = accounts
         self._counted = 0, 0
         """Cycles and instructions up to which the running vCPU's monitor has counted."""
         self._ends: tuple[int, ...] = ()
@@ -126,12 +126,12 @@ class Board:
 
     def charge(self, event: Event) -> None:
         """Something happens that costs time above EL1."""
-        if self._accounts:
-            self._accounts.event(event)
+        if self.accounts:
+            self.accounts.event(event)
 
     def _map(self, place: Place, device: Any, event: Event | None = Event.MMIO) -> None:
         """Map a device; an access is such an event, or none where the hardware answers."""
-        accounts = self._accounts
+        accounts = self.accounts
         price = accounts.price(event) if event and accounts and accounts.costs.virtual else None
         self._engine.map_device(place.base, place.size, device, price)
 

@@ -353,8 +353,8 @@ def _add_explain(subparsers: Any) -> None:
         subparsers, "explain", commands.explain,
         "take a function identifier apart and ask every profile, or tell what traps cost and why",
         "hvcemu explain 0xC4000053", "hvcemu explain 0x8600FF01 --json",
-        "hvcemu explain --costs                what traps cost below whom",
-        "hvcemu explain --costs kvm-vhe        each figure with its source",
+        "hvcemu explain --costs                what traps cost below whom, and who says so",
+        "hvcemu explain --costs kvm-vhe        one profile of costs",
         "hvcemu explain --costs cortex-a53     a core's system instructions likewise",
     )
     parser.add_argument(

@@ -344,13 +344,14 @@ def _explain_costs(options: Any) -> int:
         print_json(costs_report.as_json() if not name else {
             event: cost._asdict() for event, cost in costs_report.figures(name).items()
         })  # fmt: skip
-    elif name:
-        rows = costs_report.rows(name)
-        print(costs_report.about(name))
-        print_table(costs_report.TITLES, rows)
     else:
-        print_table(costs_report.SUMMARY, costs_report.summary())
-        print("\ncycles there and back; `hvcemu explain --costs NAME` gives each source")
+        if not name:
+            print("cycles there and back:")
+            print_table(costs_report.SUMMARY, costs_report.summary())
+        for one in [name] if name else costs_report.names():
+            print("" if name else "\n", end="")
+            print(costs_report.about(one))
+            print_table(costs_report.TITLES, costs_report.rows(one))
     return 0
 
 

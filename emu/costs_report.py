@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from emu.cost import Cost
+from emu.errors import EmuError
 from emu.systemcosts import SYSTEM
 from emu.trapcosts import PROFILES, TrapCosts, trap_costs
 
@@ -30,8 +30,9 @@ def figures(name: str) -> dict[str, Cost]:
 
     The names are those of trapcosts.py and systemcosts.py.
     """
-    found: Mapping[str, Cost] = SYSTEM[name] if name in SYSTEM else trap_costs(name).figures()
-    return dict(found)
+    if name not in names():
+        raise EmuError(f"nothing has the costs {name!r}; there are {', '.join(names())}")
+    return dict(SYSTEM[name] if name in SYSTEM else trap_costs(name).figures())
 
 
 def rows(name: str) -> list[tuple[str, ...]]:
@@ -45,6 +46,11 @@ def rows(name: str) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
+def names() -> tuple[str, ...]:
+    """Every name that `figures` knows."""
+    return *PROFILES, *SYSTEM
+
+
 def about(name: str) -> str:
     """What a name of `figures` stands for."""
     profile: TrapCosts | None = PROFILES.get(name)
@@ -53,5 +59,4 @@ def about(name: str) -> str:
 
 def as_json() -> dict[str, Any]:
     """Everything."""
-    names = (*PROFILES, *SYSTEM)
-    return {name: {k: c._asdict() for k, c in figures(name).items()} for name in names}
+    return {name: {k: c._asdict() for k, c in figures(name).items()} for name in names()}

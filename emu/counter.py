@@ -73,6 +73,11 @@ class Counter:
         if self._tracks:
             self._tracks.run_vcpu(index)
 
+    def reset_vcpu(self) -> None:
+        """The running vCPU was reset."""
+        if self._tracks:
+            self._tracks.reset_vcpu()
+
     def begin(self, address: int, size: int) -> None:
         """Charge the block that starts now."""
         self.block_start, self.block_size = address, size

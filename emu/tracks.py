@@ -85,6 +85,11 @@ class Tracks:
         self._stack = self._stacks[index]
         self._current = self._frames[self._stack.frames[-1][0]]
 
+    def reset_vcpu(self) -> None:
+        """The vCPU that runs begins anew, in nothing."""
+        self.cut()
+        self._cut(1)
+
     def begin(self, address: int, size: int, end: BlockEnd) -> None:
         """A block begins: who is it of?"""
         self._arrive(address)

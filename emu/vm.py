@@ -229,11 +229,16 @@ class Vm:
 
     def _open_accounts(self, name: str | None) -> Accounts | None:
         """Who charges traps; None where they cost nothing."""
+        place = "--trap-costs"
         if name is None:
+            place = self.profile.place("trap_costs")
             name = "zero" if self.timing is Timing.FLAT else self.profile.trap_costs
         if name == "zero":
             return None
-        accounts = open_accounts(name, self.engine.hooks)
+        try:
+            accounts = open_accounts(name, self.engine.hooks)
+        except EmuError as error:
+            raise EmuError(f"{place}: {error}") from None
         self.engine.hooks.exception_cost = accounts.costs.exception.cycles * SIXTEENTHS
         return accounts
 
@@ -248,6 +253,7 @@ class Vm:
             self.engine.account(charges_of(DEFAULT_CORE))
         self.engine.hooks.follow()
         self.accounts = self.accounts or open_accounts("zero", self.engine.hooks)
+        self.board.accounts = self.accounts  # what costs nothing is counted as well
 
     def _event(self, event: Event) -> None:
         if self.accounts:
@@ -549,13 +555,15 @@ class Vm:
             leaving.ready_since = now if leaving.ready else None
         if vcpu.ready_since is not None:
             vcpu.stolen += now - vcpu.ready_since
-        if vcpu.start is not None:
-            self._reset(vcpu, vcpu.start)
-            vcpu.start = None
+        start, vcpu.start = vcpu.start, None
+        if start is not None:
+            self._reset(vcpu, start)
         else:
             self.engine.restore(vcpu.context)
         self._vcpu = vcpu
         self.board.switch_to(vcpu)
+        if start is not None:
+            self.engine.hooks.reset_vcpu()
 
     def _reset(self, vcpu: Vcpu, start: Start) -> None:
         """The state of abi/B §B4: EL1h, MMU off, DAIF masked, x0 given and the rest zero."""

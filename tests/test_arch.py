@@ -86,9 +86,9 @@ BLOCK_ENDS = {
     "JUMP": [0x1400_0000, 0x17FF_FFFF, 0x1400_0001],
     "CALL": [0x9400_0000, 0x97FF_FFFF],
     "CONDITIONAL": [
-        0x5400_0000, 0x54FF_FFEE, 0x3400_0000, 0x3500_0001, 0xB400_0000, 0xB5FF_FFFF, 0x3600_0000,
-        0x37FF_FFFF, 0xB600_0000, 0xB700_0000,
-    ],  # b.eq, b.al back, cbz, cbnz, and of X; tbz, tbnz, and of bits 32 to 63
+        0x5400_0000, 0x54FF_FFEE, 0x5400_0010, 0x3400_0000, 0x3500_0001, 0xB400_0000,
+        0xB5FF_FFFF, 0x3600_0000, 0x37FF_FFFF, 0xB600_0000, 0xB700_0000,
+    ],  # b.eq, b.al, bc.eq, cbz, cbnz, and of X; tbz, tbnz, and of bits 32 to 63
     "JUMP_INDIRECT": [0xD61F_0000, 0xD61F_0220, 0xD61F_03C0],
     "CALL_INDIRECT": [0xD63F_0000, 0xD63F_03C0],
     "RETURN": [0xD65F_03C0, 0xD65F_0000],

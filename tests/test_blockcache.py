@@ -123,6 +123,15 @@ FOREIGN = {
 }
 
 
+def test_a_block_with_the_hash_of_another_is_a_miss(tmp_path, monkeypatch):
+    monkeypatch.setattr(blockcache, "_hash", lambda _code: 7)
+    path, blocks = tmp_path / "x.blocks", some(3)
+    BlockCache(path).keep(blocks.items())
+    assert len(known(path, blocks)) == 1, "and that is its own cost"
+    assert known(path, blocks).items() <= blocks.items()
+    assert known(path, some(1, first=50)) == {}
+
+
 @pytest.mark.parametrize("data", FOREIGN.values(), ids=list(FOREIGN))
 def test_a_foreign_file_is_a_miss(tmp_path, data):
     path, blocks = tmp_path / "x.blocks", some(3)

@@ -8,6 +8,7 @@ import weakref
 import pytest
 
 from emu import exits
+from emu.accounts import Event
 from emu.arch import SysReg
 from emu.board import DEVICES
 from emu.bus import FLASH, PL011, PL031, VIRTIO_MMIO
@@ -238,6 +239,29 @@ def test_gicv2_is_banked_by_vcpu(tmp_path, native):
     vm.run(1_000_000)
     assert vm.engine.get("X2") >> 5 & 7 == 1, "GICD_TYPER.CPUNumber"
     assert vm.engine.get("X3") & 0xFFF == 0x43B, "GICC_IIDR: Arm"
+
+
+GICD, GICC, SGIR = 0x0800_0000, 0x0801_0000, 0xF00
+
+
+@both
+@pytest.mark.parametrize("gic", [2, 3])
+@pytest.mark.parametrize("costs", ["kvm-vhe", "tfa-n1", "zero"])
+def test_what_an_access_to_a_device_is_charged_as(tmp_path, native, gic, costs):
+    """Below a hypervisor: its own controller, or the VMM's devices; the rest is hardware's."""
+    words = [*mov(1, GICD), ldr_w(2, 1), *mov(3, PL031.base), ldr_w(4, 3), ldr_w(4, 3)]
+    if gic == 2:
+        words += [*mov(5, GICC), ldr_w(6, 5), *mov(5, GICD + SGIR), *mov(6, 1 << 16), str_w(6, 5)]
+    vm = guest(tmp_path, [*words, WFI], native=native, gic=gic, core="cortex-a53",
+               trap_costs=costs)  # fmt: skip
+    vm.follow()
+    vm.run(1_000_000)
+    told = {key: calls for kind, key, _, calls, *_ in vm.engine.hooks.frames() if kind == 3}
+    expected = {Event.MMIO: 2, Event.GIC: 1} if costs == "kvm-vhe" else {}
+    if gic == 2:
+        expected = {Event.MMIO: 2, Event.GIC: 2} if costs == "kvm-vhe" else {}
+        expected[Event.IPI] = 1
+    assert told == expected
 
 
 @pytest.mark.parametrize(("options", "text"), [

@@ -246,7 +246,7 @@ def test_a_function_of_ones_own_answers_a_range(tmp_path):
         (("run", "hello", "--trap-costs", "kvm"), "no trap costs 'kvm'; there are kvm-nvhe"),
         (("run", "hello", "--profile-out", "/nowhere/x.json"), "--profile-out /nowhere/x.json: No"),
         (("explain",), "give an identifier such as 0xC4000053, or --costs"),
-        (("explain", "--costs", "kvm"), "no trap costs 'kvm'"),
+        (("explain", "--costs", "kvm"), "nothing has the costs 'kvm'"),
         (("explain", "--costs=", "0x84000000"), "either an identifier or --costs"),
         (("explain", "99999999999"), "does not fit"),
         (("call", "0x84000000", *"12345678"), "at most 7 arguments"),

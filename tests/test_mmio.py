@@ -196,7 +196,8 @@ def test_a_device_sees_the_time_with_its_price_in_it(native):
 @pytest.mark.parametrize("price", [None, (KEY, PRICE)])
 def test_each_access_to_the_uart_costs_its_price(build, native, price):
     """Bytes that are gathered as well as each read of the status, in both halves alike."""
-    words = [*mov(1, UART), *put("ab\n"), *at(FR), ldr_w(6, 3), ldr_w(6, 3), WFI]
+    words = [*mov(1, UART), *put("ab\n"), *at(FR), ldr_w(6, 3), ldr_w(6, 3), *at(RIS), ldr_w(6, 3),
+             *at(CR), str_w(6, 3), WFI]  # fmt: skip
     vm = build(*words, native=native, core="cortex-a53", trap_costs="kvm-vhe" if price else "zero")
     vm.engine.account(Charges(ByWord()))
     vm.follow()
@@ -208,5 +209,5 @@ def test_each_access_to_the_uart_costs_its_price(build, native, price):
         return
     costs = trap_costs("kvm-vhe")
     each = costs.hvc_entry.cycles + costs.vmm.cycles + costs.hvc_return.cycles
-    assert events == [(Kind.TRAP, Event.MMIO, 0, 5, 5 * each * SIXTEENTHS, 0)]
-    assert elapsed(vm.engine) == total(words) + 5 * each * SIXTEENTHS
+    assert events == [(Kind.TRAP, Event.MMIO, 0, 7, 7 * each * SIXTEENTHS, 0)]
+    assert elapsed(vm.engine) == total(words) + 7 * each * SIXTEENTHS

@@ -374,3 +374,12 @@ def test_what_a_trap_costs_below_it(name, costs):
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_shipped_profile_names_costs_that_exist(name):
     assert load_profile(name).trap_costs in PROFILES_OF_COSTS
+
+
+def test_costs_that_do_not_exist_name_the_file_and_the_line(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "kvm-6.12"\n\ntrap_costs = "kvm-3000"  # nobody\n')
+    hello = data_folder("guests") / "hello.elf"
+    with pytest.raises(EmuError, match=r"mine\.toml:3: no trap costs 'kvm-3000'; there are kvm-"):
+        Vm(hello, profile=str(path), core="cortex-a53")
+    Vm(hello, profile=str(path))  # an instruction is a cycle, and a trap costs nothing

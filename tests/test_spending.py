@@ -107,6 +107,14 @@ def test_calls_and_events_are_told_apart(native):
     assert not {trap_name(f.key) for f in calls} & events.keys()
 
 
+@halves
+def test_a_vcpu_that_is_switched_on_again_begins_at_the_top(native):
+    """psci_cpu_on does so several times."""
+    _, spending = spent("psci_cpu_on", native)
+    mains = [f for f in spending.frames if spending.name(f) == "secondary_main"]
+    assert [(spending.frames[f.parent].kind, f.calls > 1) for f in mains] == [(Kind.VCPU, True)]
+
+
 def test_exceptions_by_class():
     _, spending = spent("exceptions", native_available())
     uses = {use.name: use for use in spending.exceptions()}

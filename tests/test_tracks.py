@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emu import tracks
-from emu.arch import BlockEnd
+from emu.arch import VECTOR_IRQ, BlockEnd
+from emu.charges import Charges
+from emu.engine import Stop
 from emu.tracks import DEPTH, IRQ, LOOK_BACK, Frame, Kind, Tracks
 from engine_kit import (
     CODE,
@@ -31,7 +33,7 @@ from engine_kit import (
     subs,
     svc,
 )  # fmt: skip
-from timing_kit import by_word, elapsed, frames, total
+from timing_kit import Even, by_word, elapsed, frames, total
 
 MAIN, F, G, H, HANDLER = 0x1000, 0x2000, 0x3000, 0x4000, 0x8000
 SVC = 0x15
@@ -250,6 +252,15 @@ def test_each_vcpu_has_a_stack_of_its_own():
     assert walk.tree == [vcpu(function(F)), vcpu(function(G), index=3)]
 
 
+def test_a_vcpu_that_is_switched_on_again_is_in_nothing():
+    """What it had called before it went off is over."""
+    walk = Walk().call(F).run().take(IRQ).call(G)
+    walk.tracks.reset_vcpu()
+    walk.pc = MAIN
+    assert walk.here == 0
+    assert walk.call(F).run().tree[0].below[0] == function(F, exception(IRQ), calls=2)
+
+
 def test_a_call_of_one_vcpu_is_not_another_s():
     """Its first block comes when it runs again."""
     walk = Walk().call(F)
@@ -394,3 +405,20 @@ def test_what_a_guest_interrupts_in_the_middle_is_its_own(native):
     assert tree(made) == [vcpu(function(CODE + 8, exception(0x3C)))]
     assert made[1].sixteenths == total([NOP, NOP, RET])
     assert made[2].sixteenths == total(handler)
+
+
+@halves
+def test_an_interrupt_between_a_guests_call_and_its_first_block(native):
+    """It is delivered between two blocks; what it interrupts is the function called."""
+    engine = machine(native, bl(2), WFI, NOP, RET)
+    engine.write(VECTORS + 0x280, code(NOP, ERET))
+    engine.account(Charges(Even()))
+    engine.hooks.follow()
+    assert go(engine, until=1) is Stop.DEADLINE
+    for _ in range(3):
+        engine.take_interrupt(VECTOR_IRQ)
+        go(engine, until=engine.cycles + 1)  # NOP and ERET
+    assert go(engine) is Stop.WFI
+    made = [Frame(*frame) for frame in frames(engine)]
+    assert tree(made) == [vcpu(function(CODE + 8, exception(IRQ, calls=3)))]
+    assert [frame.instructions for frame in made] == [2, 2, 6]
