@@ -24,6 +24,7 @@ enum { VECTOR = 0x80, VECTOR_CURRENT_SPX = 0x200, VECTOR_LOWER = 0x400, CLASSES 
 /* System registers: CRn, CRm and op2 (arch.py, timers.py). */
 enum { CRN_IDENTIFICATION = 0, CRN_PRIORITY = 4, CRN_MONITOR = 9, CRN_GIC = 12, CRN_TIMER = 14 };
 enum { CRM_COUNTER = 0, CRM_PHYSICAL = 2, CRM_VIRTUAL = 3, CRM_PRIORITY = 6, CRM_EVENTS = 8 };
+enum { KNOWN_COUNTERS = 4, CYCLE = 31 };
 enum { OP2_TVAL = 0, OP2_CTL = 1, OP2_CVAL = 2, CTL_ENABLE = 1, CTL_IMASK = 2, CTL_ISTATUS = 4 };
 #define NEVER UINT64_MAX
 
@@ -434,6 +435,14 @@ static int is_monitor(const CpReg *reg)
     return reg->crn == CRN_MONITOR || (reg->crn == CRN_TIMER && reg->crm >= CRM_EVENTS);
 }
 
+/* PMEVCNTR<n> and PMEVTYPER<n> that Unicorn has not got. */
+static int is_unknown_counter(const CpReg *reg)
+{
+    uint32_t number = (reg->crm & 3) << 3 | reg->op2;
+    return reg->crn == CRN_TIMER && reg->crm >= CRM_EVENTS && number >= KNOWN_COUNTERS &&
+           number < CYCLE;
+}
+
 /* The interrupt controller's CPU interface, which Unicorn has not got: ICC_*. */
 static int is_gic(const CpReg *reg)
 {
@@ -507,7 +516,7 @@ static uint32_t on_access(Hooks *h, const CpReg *reg, int is_write, int destinat
     }
     if (reg->op0 != 3 || (!is_monitor(reg) && !is_gic(reg)))
         return 0;
-    if (is_monitor(reg))
+    if (is_monitor(reg) && !is_unknown_counter(reg))
         return ask_in_place(h, reg, is_write, destination);
     /* Unicorn would skip what it does not know for ever: it is answered when it reports it. */
     h->access.reg = *reg;
@@ -581,7 +590,8 @@ static int on_undefined(Hooks *h)
 {
     uint64_t pc = get(h, h->numbers.pc);
     int result;
-    if (!h->access.valid || h->access.pc != pc || !(get(h, h->numbers.pstate) & PSTATE_EL))
+    if (!h->access.valid || h->access.pc != pc ||
+        !(is_monitor(&h->access.reg) || get(h, h->numbers.pstate) & PSTATE_EL))
         return 0;
     h->access.valid = 0;
     note_moment(h, pc);

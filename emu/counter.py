@@ -81,9 +81,13 @@ class Counter:
     def begin(self, address: int, size: int) -> None:
         """Charge the block that starts now."""
         self.block_start, self.block_size = address, size
+        if self._charges is None:  # the short way: an instruction is a cycle
+            words = size // INSN_SIZE
+            self.cycles, self.instructions = self.cycles + words, self.instructions + words
+            return
         self._line = self._prefix = None
-        code = None if self._charges is None else self._read(address, size)
-        if self._charges is None or code is None:
+        code = self._read(address, size)
+        if code is None:
             cost, end = size // INSN_SIZE * SIXTEENTHS, BlockEnd.RUNS_ON
         else:
             charge = self._charges.find(code)

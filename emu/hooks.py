@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from emu import arch, timers
+from emu import arch, pmu, timers
 from emu.arch import SysReg
 from emu.counter import Counter
 from emu.cpu import (
@@ -49,6 +49,8 @@ INTR_BRK, INTR_HVC, INTR_SMC = 7, 11, 13
 """Exception numbers in an INTR hook (unicorn 2.1.4 qemu/target/arm/cpu.h: EXCP_*)."""
 CRN_IDENTIFICATION, CRN_PRIORITY, CRN_MONITOR, CRN_GIC = 0, 4, 9, 12
 CRM_PRIORITY, CRM_EVENTS = 6, 8
+KNOWN_COUNTERS = 4
+"""Of the monitor, in Unicorn (2.1.4 qemu/target/arm/helper.c:define_pmu_regs, pmcrn)."""
 """System registers: ID_AA64*, ICC_PMR_EL1, PM*, ICC_*; and PMEV*, behind the timers' of CRn 14."""
 LINE, LOOP = 64, 4
 """Bytes of an instruction cache line (CTR_EL0.IminLine of every core here), and at most how many
@@ -96,6 +98,12 @@ SystemRegister = Callable[[SysReg, bool, int], int | None]
 def is_monitor(reg: SysReg) -> bool:
     """The performance monitor's registers, which Unicorn has and answers wrongly."""
     return reg.crn == CRN_MONITOR or (reg.crn == timers.CRN and reg.crm >= CRM_EVENTS)
+
+
+def is_unknown_counter(reg: SysReg) -> bool:
+    """PMEVCNTR<n> and PMEVTYPER<n> that Unicorn has not got."""
+    number = (reg.crm & 3) << 3 | reg.op2
+    return reg.crn == timers.CRN and reg.crm >= CRM_EVENTS and KNOWN_COUNTERS <= number < pmu.CYCLE
 
 
 def is_gic(reg: SysReg) -> bool:
@@ -303,7 +311,7 @@ class PythonHooks(Counter):
         if reg.op0 != 3 or not (is_monitor(reg) or is_gic(reg)):
             return False
         access = RegisterAccess(self._cpu.get("PC"), reg, is_write, number, cell.value)
-        if is_monitor(reg):
+        if is_monitor(reg) and not is_unknown_counter(reg):
             return self._ask(access, system_register)
         # Unicorn would skip what it does not know for ever: it is answered when it reports it.
         self._access = access
@@ -356,7 +364,9 @@ class PythonHooks(Counter):
         """An instruction that is UNDEFINED to Unicorn: whether it was an access, now answered."""
         access, self._access = self._access, None
         pc = self._cpu.get("PC")
-        if access is None or access.pc != pc or not arch.current_el(self._cpu.get("PSTATE")):
+        if access is None or access.pc != pc:
+            return False
+        if not (is_monitor(access.reg) or arch.current_el(self._cpu.get("PSTATE"))):
             return False
         if not self._ask(access, system_register):
             return False

@@ -16,13 +16,13 @@ from emu.checkpoint import Checkpoint
 from emu.console import Console, Typed
 from emu.errors import BootError, EmuError
 from emu.exits import EventKind
-from emu.pmu import PMCCNTR_EL0, PMCR_EL0
+from emu.pmu import COUNTERS, INST_RETIRED, PMCCNTR_EL0, PMCR_EL0, PMUSERENR_EL0
 from emu.service import MpState
 from emu.snapshot import SnapshotError
 from emu.state import to_state
 from emu.timers import PHYSICAL, PPI, VIRTUAL
 from emu.vm import Vm
-from engine_kit import ERET, WFI, add, b, code, hvc, ldr_w, mov, mrs, msr, str_w
+from engine_kit import ELR_EL1, ERET, SPSR_EL1, WFI, add, b, code, hvc, ldr_w, mov, mrs, msr, str_w
 
 LOAD, VECTORS = 0x4008_0000, 0x4009_0000
 VBAR = SysReg(3, 0, 12, 0, 0)
@@ -284,6 +284,24 @@ def test_monitor_counts_what_the_vcpu_runs(tmp_path):
     vm.run(1_000_000)
     assert vm.engine.get("X3") - vm.engine.get("X2") == 11
     assert vm.engine.get("X4") - vm.engine.get("X3") < 20, "waiting is not counted"
+
+
+@both
+@pytest.mark.parametrize("level", ["EL1", "EL0"])
+def test_every_counter_of_the_monitor_can_be_used(tmp_path, native, level):
+    """Six of them; Unicorn knows four, and would try the others for ever."""
+    select = [word for n in range(COUNTERS) for word in (
+        *mov(1, INST_RETIRED), msr(SysReg(3, 3, 14, 12, n), 1),  # PMEVTYPER<n>_EL0
+    )]  # fmt: skip
+    enable = [*mov(1, (1 << COUNTERS) - 1), msr(SysReg(3, 3, 9, 12, 1), 1),
+              *mov(1, 1), msr(PMUSERENR_EL0, 1), msr(PMCR_EL0, 1)]  # fmt: skip
+    behind = 0x1000_0081  # adr x1, .+16
+    leave = [behind, msr(ELR_EL1, 1), msr(SPSR_EL1, 31), ERET] if level == "EL0" else []
+    read = [mrs(10 + n, SysReg(3, 3, 14, 8, n)) for n in range(COUNTERS)]  # PMEVCNTR<n>_EL0
+    vm = guest(tmp_path, [*select, *enable, *leave, *read, WFI], native=native)
+    assert isinstance(vm.run(1_000_000), exits.Wfi)
+    counts = [vm.engine.get(f"X{10 + n}") for n in range(COUNTERS)]
+    assert counts == [counts[0] + n for n in range(COUNTERS)], "each is one instruction later"
 
 
 # -- flash -----------------------------------------------------------------------------------------

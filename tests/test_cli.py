@@ -113,7 +113,7 @@ def test_the_frequency_is_how_long_a_cycle_takes():
 
 def test_the_same_numbers_every_time():
     first, second = (
-        hvcemu("run", "psci_cpu_on", "--core", "cortex-a76", "--cpus", "4", "--stats").stderr
+        hvcemu("run", "smccc_discover", "--core", "cortex-a76", "--cpus", "4", "--stats").stderr
         for _ in range(2)
     )
     assert first == second
