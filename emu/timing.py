@@ -42,7 +42,10 @@ UNTIMED = (DEFAULT_CORE, "max")
 
 
 def choose_timing(core: str, name: str | None) -> Timing:
-    """What a name means on a core; EmuError where it means nothing. None is the core's best."""
+    """What a name means on a core; EmuError where it means nothing.
+
+    None is `block` where the core has a model.
+    """
     if core not in CORES:
         raise EmuError(f"no core {core!r}; there is {', '.join(CORES)}")
     if name is None:
