@@ -265,9 +265,16 @@ _BLOCK_ENDS = (
 and system instructions)."""
 
 
+_BY_TOP = tuple(
+    tuple(row for row in _BLOCK_ENDS if (top << 24 ^ row[1]) & row[0] & 0xFF00_0000 == 0)
+    for top in range(256)
+)
+"""Those that a word with this highest byte may be."""
+
+
 def block_end(word: int) -> BlockEnd:
     """How a block with this last word is left."""
-    for mask, value, end in _BLOCK_ENDS:
+    for mask, value, end in _BY_TOP[word >> 24]:
         if word & mask == value:
             return end
     return BlockEnd.RUNS_ON

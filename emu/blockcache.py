@@ -26,6 +26,8 @@ MAGIC = b"hvcemu blocks 1\n"
 _HEAD = struct.Struct("<16sQ")
 _RECORD = struct.Struct("<IHH")
 """Checksum of the rest, words of code, how many of them no table knows."""
+_CHECKSUM = 4
+"""Bytes of it, the first of a record."""
 MOST_BYTES = 64 << 20
 """Of a file: larger ones are begun anew. Our choice; a boot of Linux leaves some 4 MiB."""
 MAX_WORDS = 1024
@@ -104,12 +106,14 @@ class BlockCache:
         """The record there; None where it is damaged."""
         try:
             checksum, words, unknown = _RECORD.unpack_from(self._data, start)
-            end = start + _RECORD.size + INSN_SIZE * words
-            code = bytes(self._data[start + _RECORD.size : end])
-            cost = BlockCost((0, *struct.unpack_from(f"<{words}I", self._data, end)), unknown)
+            begin, size = start + _RECORD.size, INSN_SIZE * words
+            code = bytes(self._data[begin : begin + size])
+            prefix = struct.unpack_from(f"<{words}I", self._data, begin + size)
         except struct.error:
             return None
-        return (code, cost) if _record(code, cost)[:4] == checksum.to_bytes(4, "little") else None
+        if zlib.crc32(self._data[start + _CHECKSUM : begin + 2 * size]) != checksum:
+            return None
+        return code, BlockCost((0, *prefix), unknown)
 
     def _all(self) -> Iterator[tuple[bytes, BlockCost]]:
         for start in self._starts:

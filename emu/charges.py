@@ -6,8 +6,7 @@ process, since it depends on nothing else. `Charge` is what `_counter.h` has und
 
 from __future__ import annotations
 
-import ctypes
-import itertools
+from array import array
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -18,6 +17,7 @@ from emu.errors import EmuError
 _HEADER = 4
 """Words before the prefix: how many instructions, how the block ends, how many are unknown, and
 whether a load of it waits for its own last result."""
+WORD32 = next(code for code in "IL" if array(code).itemsize == 4)
 MAX_SIXTEENTHS = (1 << 32) - 1
 
 
@@ -57,7 +57,7 @@ class Charges:
         """What the model was asked, and nobody had known."""
         self._by_code: dict[bytes, Charge] = {}
         self._by_address: dict[int, Charge] = {}
-        self._memory: list[ctypes.Array[ctypes.c_uint32]] = []
+        self._memory: list[array[int]] = []
 
     def __len__(self) -> int:
         return len(self._by_code)
@@ -86,16 +86,14 @@ class Charges:
         if (
             len(prefix) != len(code) // INSN_SIZE + 1 or prefix[0]
             or not 0 < prefix[-1] <= MAX_SIXTEENTHS  # else a loop of it would never end
-            or any(after < before for before, after in itertools.pairwise(prefix))
+            or sorted(prefix) != list(prefix)
         ):
             raise EmuError(f"{self.model.name}: {cost} is no cost of {len(code)} bytes of code")
         end = block_end(int.from_bytes(code[-INSN_SIZE:], "little"))
         chained = self._chains is not None and self._chains(code)
-        words = (ctypes.c_uint32 * (_HEADER + len(prefix)))(
-            len(prefix) - 1, end, cost.unknown, chained, *prefix
-        )
+        words = array(WORD32, (len(prefix) - 1, end, cost.unknown, chained, *prefix))
         self._memory.append(words)
-        charge = Charge(code, cost, end, ctypes.addressof(words), chained)
+        charge = Charge(code, cost, end, words.buffer_info()[0], chained)
         self._by_code[code] = self._by_address[charge.address] = charge
         return charge
 
