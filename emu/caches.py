@@ -31,6 +31,8 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+from emu.shared import Shared
+
 LINE_BITS = 6
 """64 bytes, in every core here."""
 L1_LINES, L2_LINES, SHARED_LINES = 1 << 10, 1 << 14, 1 << 20
@@ -99,19 +101,19 @@ class Stream(ctypes.Structure):
     length: int
 
 
-COUNTED = ("accesses", "data_misses", "code_misses", "l2_misses", "memory_reads", "stalled")
-"""What is kept over a reset."""
+_COUNTED = ("accesses", "data_misses", "code_misses", "l2_misses", "memory_reads", "stalled")
 
 
-class Caches(ctypes.Structure):
+class Caches(Shared):
     """One vCPU's; all zero is the state after a reset. A line is kept as its number plus one.
 
     `arrived` is when the last line came, `missed` the instruction of the last miss that was waited
     for; `line`, `fetched` and `code_missed` are the last of their kind.
     """
 
-    _fields_ = [
-        *((name, ctypes.c_uint64) for name in COUNTED),
+    COUNTED = _COUNTED
+    _fields_ = (
+        *((name, ctypes.c_uint64) for name in _COUNTED),
         ("arrived", ctypes.c_uint64),
         ("missed", ctypes.c_uint64),
         ("line", ctypes.c_uint32),
@@ -122,7 +124,7 @@ class Caches(ctypes.Structure):
         ("data", ctypes.c_uint32 * L1_LINES),
         ("code", ctypes.c_uint32 * L1_LINES),
         ("own", ctypes.c_uint32 * L2_LINES),
-    ]
+    )
 
     accesses: int
     data_misses: int
@@ -140,22 +142,6 @@ class Caches(ctypes.Structure):
     data: Any
     code: Any
     own: Any
-
-    @property
-    def state(self) -> bytes:
-        """Everything, for who saves a machine."""
-        return bytes(self)
-
-    @state.setter
-    def state(self, data: bytes) -> None:
-        ctypes.memmove(ctypes.addressof(self), data, ctypes.sizeof(self))
-
-    def clear(self) -> None:
-        """As after a reset; what was counted stays."""
-        counted = {name: getattr(self, name) for name in COUNTED}
-        ctypes.memset(ctypes.addressof(self), 0, ctypes.sizeof(self))
-        for name, value in counted.items():
-            setattr(self, name, value)
 
 
 class CachesInUse:

@@ -19,6 +19,7 @@ import ctypes
 from typing import Any
 
 from emu.arch import INSN_SIZE, BlockEnd
+from emu.shared import Shared
 
 HISTORIES = (5, 12, 27, 60)
 """Directions that each tagged table looks back on: a geometric series."""
@@ -38,10 +39,12 @@ _RESOLVED = frozenset((
 _BITS = tuple((1 << length) - 1 for length in HISTORIES)
 
 
-class Predictor(ctypes.Structure):
-    """One vCPU's; all zero is the state after a reset."""
+class Predictor(Shared):
+    """One vCPU's."""
 
-    _fields_ = [
+    COUNTED = "branches", "misses"
+
+    _fields_ = (
         ("history", ctypes.c_uint64),
         ("behind", ctypes.c_uint64),
         ("branches", ctypes.c_uint64),
@@ -54,7 +57,7 @@ class Predictor(ctypes.Structure):
         ("tags", ctypes.c_uint16 * (TABLES << TABLE_BITS)),
         ("counters", ctypes.c_int8 * (TABLES << TABLE_BITS)),
         ("useful", ctypes.c_uint8 * (TABLES << TABLE_BITS)),
-    ]
+    )
 
     history: int
     behind: int
@@ -68,21 +71,6 @@ class Predictor(ctypes.Structure):
     tags: Any
     counters: Any
     useful: Any
-
-    @property
-    def state(self) -> bytes:
-        """Everything, for who saves a machine."""
-        return bytes(self)
-
-    @state.setter
-    def state(self, data: bytes) -> None:
-        ctypes.memmove(ctypes.addressof(self), data, ctypes.sizeof(self))
-
-    def clear(self) -> None:
-        """As after a reset; what was counted stays."""
-        branches, misses = self.branches, self.misses
-        ctypes.memset(ctypes.addressof(self), 0, ctypes.sizeof(self))
-        self.branches, self.misses = branches, misses
 
     def begin(self, address: int, size: int, end: int) -> bool:
         """A block begins: whether the branch before it was expected to lead elsewhere."""

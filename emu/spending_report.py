@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from emu.accounts import CallCost
 from emu.arch import INSN_SIZE
-from emu.caches import COUNTED
+from emu.caches import Caches
 from emu.cost import SIXTEENTHS
 from emu.report import disassemble
 from emu.spending import HotBlock, Spending, Use, trap_name
@@ -85,7 +85,7 @@ def _looked_up(vm: Vm, spending: Spending) -> Iterator[tuple[str, ...]]:
     caches = [vcpu.caches for vcpu in vm.machine.vcpus if vcpu.caches is not None]
     if not caches:
         return
-    total = {name: sum(getattr(one, name) for one in caches) for name in COUNTED}
+    total = {name: sum(getattr(one, name) for one in caches) for name in Caches.COUNTED}
     deep = total["data_misses"] + total["code_misses"]
     blocks = sum(block.runs for block in spending.blocks)
     found = [("L1 data", total["accesses"], total["data_misses"]),

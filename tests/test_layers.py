@@ -18,6 +18,7 @@ LAYERS = [
     "clock cost exits policy console bus el1 a64 devicetree catalogue cpu modes entropy state",
     "pages savefile trapcosts systemcosts",
     "taken timers pmu interrupts charges tracks costs_report blockcache",
+    "shared",
     "predictor caches",
     "counter accounts",
     "endings service schema instrument semihosting terminal image hooks onereg memory mmio arbiter",
