@@ -5,9 +5,11 @@
 
 enum { STRONG = 8, KNOWN = 1 << (TAG_BITS + 1) };
 
-static const uint64_t bits[TABLES] = {
-    (1u << 5) - 1, (1u << 12) - 1, (1u << 27) - 1, ((uint64_t)1 << 60) - 1,
+/* The directions that each table looks back on: of the last 64, and of the 64 before. */
+static const uint64_t recent[TABLES] = {
+    (1u << 6) - 1, (1u << 16) - 1, ((uint64_t)1 << 44) - 1, UINT64_MAX,
 };
+static const uint64_t older[TABLES] = {0, 0, 0, ((uint64_t)1 << (120 - 64)) - 1};
 
 /* All of a history in so many bits, at least eight: halves onto each other, three times. */
 static inline uint32_t fold(uint64_t history, int width)
@@ -16,6 +18,14 @@ static inline uint32_t fold(uint64_t history, int width)
     history ^= history >> 2 * width;
     history ^= history >> width;
     return (uint32_t)history & ((1u << width) - 1);
+}
+
+/* The same of 128 directions: the upper half begins in the middle of a piece. */
+static inline uint32_t fold_both(uint64_t history, uint64_t before, int width)
+{
+    uint32_t upper = fold(before, width), turn = 64 % (uint32_t)width;
+    upper = upper << turn | upper >> ((uint32_t)width - turn);
+    return (fold(history, width) ^ upper) & ((1u << width) - 1);
 }
 
 static int clamped(int value, int least, int most)
@@ -49,9 +59,9 @@ static int by_history(Predictor *p, uint64_t word, int base, int taken)
     uint16_t tags[TABLES];
     int decides = -1, before = -1, expected = base >= 0;
     for (int n = 0; n < TABLES; n++) {
-        uint64_t history = p->history & bits[n];
-        uint32_t index = (uint32_t)(word ^ word >> TABLE_BITS) ^ fold(history, TABLE_BITS);
-        uint32_t tag = fold(history, TAG_BITS);
+        uint64_t new = p->history & recent[n], old = p->older & older[n];
+        uint32_t index = (uint32_t)(word ^ word >> TABLE_BITS) ^ fold_both(new, old, TABLE_BITS);
+        uint32_t tag = fold_both(new, old, TAG_BITS);
         places[n] = (uint32_t)n << TABLE_BITS | (index & ((1 << TABLE_BITS) - 1));
         tags[n] = (uint16_t)((((uint32_t)word ^ tag ^ tag << 1) & (KNOWN - 1)) | KNOWN);
         if (p->tags[places[n]] == tags[n]) {
@@ -77,11 +87,10 @@ static int by_history(Predictor *p, uint64_t word, int base, int taken)
 static int direction(Predictor *p, uint64_t word, int taken)
 {
     int8_t *base = &p->base[word & ((1 << BASE_BITS) - 1)];
-    int wrong = 0;
-    if ((*base >= 0) != taken || (*base > -SURE && *base < SURE))
-        wrong = by_history(p, word, *base, taken);
+    int wrong = *base > -SURE && *base < SURE ? by_history(p, word, *base, taken)
+                                              : (*base >= 0) != taken;
     *base = (int8_t)counted(*base, taken);
-    p->history = p->history << 1 | (uint64_t)taken;
+    predictor_note(p, taken);
     return wrong;
 }
 

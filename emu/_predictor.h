@@ -4,11 +4,11 @@
 
 #include <stdint.h>
 
-enum { TABLES = 4, BASE_BITS = 13, TABLE_BITS = 10, TAG_BITS = 8, TARGET_BITS = 9, RETURNS = 16 };
-enum { SURE = 24, MOST = 31 };
+enum { TABLES = 4, BASE_BITS = 13, TABLE_BITS = 11, TAG_BITS = 8, TARGET_BITS = 9, RETURNS = 16 };
+enum { SURE = 64, MOST = 127 };
 
 typedef struct {
-    uint64_t history, behind, branches, misses;
+    uint64_t history, older, behind, branches, misses;
     uint32_t end, top;
     uint64_t returns[RETURNS], targets[1 << TARGET_BITS];
     int8_t base[1 << BASE_BITS];
@@ -19,6 +19,12 @@ typedef struct {
 
 int predictor_resolve(Predictor *p, uint64_t address);
 
+static inline void predictor_note(Predictor *p, int taken)
+{
+    p->older = p->older << 1 | p->history >> 63;
+    p->history = p->history << 1 | (uint64_t)taken;
+}
+
 /* The short way for what most branches are: as expected, by a counter that is sure of it. */
 static inline int predictor_sure(Predictor *p, uint64_t address)
 {
@@ -28,7 +34,7 @@ static inline int predictor_sure(Predictor *p, uint64_t address)
         return 0;
     if (taken ? counter < MOST : counter > -MOST - 1)
         *base = (int8_t)(taken ? counter + 1 : counter - 1);
-    p->history = p->history << 1 | (uint64_t)taken;
+    predictor_note(p, taken);
     p->branches++;
     return 1;
 }

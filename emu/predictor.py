@@ -7,10 +7,10 @@ the branch decides, and learns; after a misprediction the next longer one that h
 branch. Indirect branches are found in a table of targets by address and history, returns on a stack
 of addresses. Direct ones are always right. What a misprediction costs is the core's (cores/).
 
-A branch that goes one way nearly always is told by its counter alone, so that most cost little
-time; our choice, as are the sizes: 24 KiB of state. A branch is known by where its block ends, and
-resolved when the next block of the vCPU begins; one that an exception or an interrupt comes behind
-is not looked at.
+A branch that goes one way nearly always is told by its counter alone, right or wrong, so that it
+costs little time; our choice, as are the sizes: 44 KiB of state. A branch is known by where its
+block ends, and resolved when the next block of the vCPU begins; one that an exception or an
+interrupt comes behind is not looked at.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any
 from emu.arch import INSN_SIZE, BlockEnd
 from emu.shared import Shared
 
-HISTORIES = (5, 12, 27, 60)
+HISTORIES = (6, 16, 44, 120)
 """Directions that each tagged table looks back on: a geometric series."""
 TABLES = len(HISTORIES)
-BASE_BITS, TABLE_BITS, TAG_BITS, TARGET_BITS = 13, 10, 8, 9
+BASE_BITS, TABLE_BITS, TAG_BITS, TARGET_BITS = 13, 11, 8, 9
 RETURNS = 16
-SURE, MOST = 24, 31
+SURE, MOST = 64, 127
 """A counter of so much decides alone; the most it counts to, and one less downwards."""
 KNOWN = 1 << TAG_BITS + 1
 """Set in every tag that is one."""
@@ -46,6 +46,7 @@ class Predictor(Shared):
 
     _fields_ = (
         ("history", ctypes.c_uint64),
+        ("older", ctypes.c_uint64),
         ("behind", ctypes.c_uint64),
         ("branches", ctypes.c_uint64),
         ("misses", ctypes.c_uint64),
@@ -60,6 +61,7 @@ class Predictor(Shared):
     )
 
     history: int
+    older: int
     behind: int
     branches: int
     misses: int
@@ -107,10 +109,12 @@ class Predictor(Shared):
         """Whether a conditional branch's direction is a surprise."""
         place = word % (1 << BASE_BITS)
         base = int(self.base[place])
-        wrong = False
-        if (base >= 0) != taken or -SURE < base < SURE:
+        if -SURE < base < SURE:
             wrong = self._by_history(word, base, taken=taken)
+        else:
+            wrong = (base >= 0) != taken
         self.base[place] = _counted(base, taken=taken)
+        self.older = (self.older << 1 | self.history >> 63) & MASK64
         self.history = (self.history << 1 | taken) & MASK64
         return wrong
 
@@ -135,8 +139,9 @@ class Predictor(Shared):
 
     def _places(self, word: int) -> tuple[list[int], list[int]]:
         places, tags = [], []
+        directions = self.older << 64 | self.history
         for n, bits in enumerate(_BITS):
-            history = self.history & bits
+            history = directions & bits
             index = word ^ word >> TABLE_BITS ^ _fold(history, TABLE_BITS)
             places.append(n << TABLE_BITS | index % (1 << TABLE_BITS))
             tag = _fold(history, TAG_BITS)

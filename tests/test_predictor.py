@@ -65,6 +65,16 @@ def test_a_coin_cannot_be_learnt():
     assert 0.4 < sum(surprises) / 4000 < 0.6
 
 
+@pytest.mark.parametrize("seldom", [2, 5, 10])
+def test_what_happens_by_chance_and_seldom_is_a_surprise_each_time(seldom):
+    """Nothing tells beforehand when: whoever predicts is wrong that often, or more."""
+    rng, predictor = random.Random(4), Predictor()
+    directions = [rng.random() * 100 >= seldom for _ in range(20_000)]
+    surprises = conditional(predictor, directions)
+    assert sum(surprises) >= 0.95 * directions.count(False)
+    assert sum(surprises) <= 2.5 * directions.count(False)
+
+
 def test_what_was_sure_is_given_up_when_it_turns():
     predictor = Predictor()
     conditional(predictor, [True] * (4 * SURE))
@@ -167,7 +177,7 @@ def test_any_memory_is_a_state(head, seed, blocks):
 
 def test_histories_are_longer_and_longer():
     assert sorted(set(HISTORIES)) == list(HISTORIES)
-    assert HISTORIES[-1] < 64
+    assert HISTORIES[-1] < 128
 
 
 @pytest.mark.skipif(not native_available(), reason="there is one half only")
