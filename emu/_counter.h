@@ -13,13 +13,8 @@
 #include "_tracks.h"
 
 enum { WORD = 4, SIXTEENTHS = 16 };
-#if defined(__GNUC__)
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
-#else
-#define LIKELY(condition) (condition)
-#define UNLIKELY(condition) (condition)
-#endif
 /* What a block costs: charges.py:Charge. */
 typedef struct {
     uint32_t words, end, unknown, chained;

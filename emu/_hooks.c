@@ -12,7 +12,8 @@
 enum { INTR_UNDEFINED = 1, INTR_SVC, INTR_PREFETCH_ABORT, INTR_DATA_ABORT };
 enum { INTR_BRK = 7, INTR_HVC = 11, INTR_SMC = 13 };
 enum { ARGUMENTS = 8, REPLIES = 18 };
-enum { HOOK_INTR = 1, HOOK_INSN = 2, HOOK_BLOCK = 8, HOOK_EDGE = 1 << 15, INS_MRS = 1, INS_MSR, INS_SYS };
+enum { HOOK_INTR = 1, HOOK_INSN = 2, HOOK_BLOCK = 8, HOOK_EDGE = 1 << 15 };
+enum { INS_MRS = 1, INS_MSR, INS_SYS };
 enum { HOOK_MEM_READ = 1 << 10, HOOK_MEM_WRITE = 1 << 11, MEM_WRITE = 17 };
 enum { PROT_READ = 1, PROT_EXEC = 4, CTL_REMOVE_CODE = 1 << 30 | 2 << 26 | 9 };
 enum { REG_CP_REG = 290, STORM_LIMIT = 1000, FUNCTIONS = 11 };
@@ -191,11 +192,8 @@ static Site *look_at_block(Hooks *h, uintptr_t place, uint64_t address, uint32_t
     return site;
 }
 
-#if defined(_MSC_VER)
-#define CALLER() ((uintptr_t)_ReturnAddress())
-#else
+/* Where in Unicorn's translated code a hook was called from. */
 #define CALLER() ((uintptr_t)__builtin_return_address(0))
-#endif
 
 /* Whether the run has to stop before this block, as it does in the end where `limit` is reached. */
 static int must_stop(Hooks *h)

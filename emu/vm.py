@@ -255,10 +255,6 @@ class Vm:
         self.accounts = self.accounts or open_accounts("zero", self.engine.hooks)
         self.board.accounts = self.accounts  # what costs nothing is counted as well
 
-    def _event(self, event: Event) -> None:
-        if self.accounts:
-            self.accounts.event(event)
-
     # -- one function of the guest's (function.py) ----------------------------------------------
 
     def call(
@@ -481,7 +477,7 @@ class Vm:
             return exits.Deadline(vcpu=vcpu.index)
         if turn_is_over:
             if vcpu.start is not None:
-                self._event(Event.CPU_ON)
+                self.board.charge(Event.CPU_ON)
             self._enter(vcpu)
         alone = self._next_ready(vcpu) is vcpu
         self._interrupt(vcpu)
@@ -513,7 +509,7 @@ class Vm:
             pending = self.board.pending(vcpu)
         unmasked = pending & ~self.engine.get("PSTATE") if pending else 0
         if unmasked:
-            self._event(Event.INTERRUPT)
+            self.board.charge(Event.INTERRUPT)
             self.engine.take_interrupt(VECTOR_FIQ if unmasked & PSTATE_F else VECTOR_IRQ)
         self.engine.hooks.interrupts = pending
 
@@ -601,7 +597,7 @@ class Vm:
 
     def _complete(self, access: Mmio) -> None:
         """Finish a load or store the VMM has carried out: its register, and PC behind it."""
-        self._event(Event.MMIO)
+        self.board.charge(Event.MMIO)
         pc = self.engine.get("PC")
         word = int.from_bytes(self.engine.read_virtual(pc, INSN_SIZE) or bytes(4), "little")
         if not access.is_write and (target := word & 0x1F) != ZERO_REGISTER:
@@ -703,7 +699,7 @@ class Vm:
     def system_register(self, reg: SysReg, is_write: bool, value: int) -> int | None:
         """A register of the interrupt controller or of the performance monitor."""
         if is_write and reg in ICC_SGI:
-            self._event(Event.IPI)
+            self.board.charge(Event.IPI)
         return self.board.system_register(reg, is_write, value)
 
     def attach(self, address: int) -> bool:
