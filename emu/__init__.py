@@ -10,39 +10,39 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emu import exits
-    from emu.blocks import Block, Write
-    from emu.console import Console
-    from emu.el2 import El2
-    from emu.errors import EmuError
-    from emu.function import Returned
-    from emu.instrument import Instrument
-    from emu.policy import Action
-    from emu.profile import Profile, load_profile, profile_names
-    from emu.service import Service, fn
-    from emu.smccc import UNDEF, Call, Conduit, FunctionId, Ret
-    from emu.vm import Vm
+    from emu.base import exits
+    from emu.base.console import Console
+    from emu.base.errors import EmuError
+    from emu.base.smccc import UNDEF, Call, Conduit, FunctionId, Ret
+    from emu.machine.blocks import Block, Write
+    from emu.machine.function import Returned
+    from emu.machine.instrument import Instrument
+    from emu.machine.vm import Vm
+    from emu.world.el2 import El2
+    from emu.world.policy import Action
+    from emu.world.profile import Profile, load_profile, profile_names
+    from emu.world.service import Service, fn
 
 _PLACES = {
-    "Action": "policy",
-    "Block": "blocks",
-    "Call": "smccc",
-    "Conduit": "smccc",
-    "Console": "console",
-    "El2": "el2",
-    "EmuError": "errors",
-    "FunctionId": "smccc",
-    "Instrument": "instrument",
-    "Profile": "profile",
-    "Ret": "smccc",
-    "Returned": "function",
-    "Service": "service",
-    "UNDEF": "smccc",
-    "Vm": "vm",
-    "Write": "blocks",
-    "fn": "service",
-    "load_profile": "profile",
-    "profile_names": "profile",
+    "Action": "world.policy",
+    "Block": "machine.blocks",
+    "Call": "base.smccc",
+    "Conduit": "base.smccc",
+    "Console": "base.console",
+    "El2": "world.el2",
+    "EmuError": "base.errors",
+    "FunctionId": "base.smccc",
+    "Instrument": "machine.instrument",
+    "Profile": "world.profile",
+    "Ret": "base.smccc",
+    "Returned": "machine.function",
+    "Service": "world.service",
+    "UNDEF": "base.smccc",
+    "Vm": "machine.vm",
+    "Write": "machine.blocks",
+    "fn": "world.service",
+    "load_profile": "world.profile",
+    "profile_names": "world.profile",
 }
 
 __all__ = [
@@ -72,7 +72,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "exits":
-        return importlib.import_module("emu.exits")
+        return importlib.import_module("emu.base.exits")
     if name in _PLACES:
         return getattr(importlib.import_module(f"emu.{_PLACES[name]}"), name)
     raise AttributeError(f"module 'emu' has no attribute {name!r}")

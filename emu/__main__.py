@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emu.cli import entry
+from emu.cli.main import entry
 
 if __name__ == "__main__":
     entry()

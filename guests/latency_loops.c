@@ -1,6 +1,6 @@
 /*
  * latency_loops: small loops whose cycles per operation are known from real cores, for checking
- * core models (emu/cores) the way lmbench's lat_ops checks a machine: chains for latency,
+ * core models (emu/cycles/cores) the way lmbench's lat_ops checks a machine: chains for latency,
  * forwarding between kinds of operation, independent operations for throughput.
  *
  * Each loop runs its operation 32 times a turn between two reads of PMCCNTR_EL0, and prints cycles

@@ -5,7 +5,7 @@
  * but no core knows), all over a buffer; what is printed is the time beyond that of a buffer of one
  * line, so beyond the first level's. stride: as lmbench's lat_mem_rd, a ring of pointers 128 bytes
  * apart, backwards; what is printed is the time of a load. Cycles in hundredths.
- * emu/cores/hierarchies.py has what real cores take, tools/accuracy.py compares.
+ * emu/cycles/cores/hierarchies.py has what real cores take, tools/accuracy.py compares.
  */
 // run: profile=kvm-6.12 cpus=1
 // expect: exit=0 console~"memory_walk: done"

@@ -2,7 +2,9 @@
 
 import os
 import signal
+from collections.abc import Callable
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # What blocks cost is worked out anew, and nobody's own cache is written to.
@@ -26,3 +28,18 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("hvcemu")
+
+
+@pytest.fixture
+def hvcemu(capfd) -> Callable[..., tuple[int, str, str]]:
+    """The command in this process: (status, output, errors)."""
+    from emu.cli.main import main
+
+    def run(*words: object) -> tuple[int, str, str]:
+        try:
+            status = main([str(word) for word in words])
+        except SystemExit as exit:
+            status = int(exit.code or 0)
+        return (status, *capfd.readouterr())
+
+    return run

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from emu.cost import SIXTEENTHS, BlockCost, CostModel
+from emu.cycles.model import SIXTEENTHS, BlockCost, CostModel
 
 RET = 0xD65F_03C0
 UDF = 0x0000_0001

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from emu import arch
-from emu.engine import Engine, Stop, native_available
-from emu.timers import NEVER
+from emu.arm import arch
+from emu.arm.timers import NEVER
+from emu.engine.engine import Engine, Stop, native_available
 
 NATIVE = pytest.param(
     True,

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from emu import exits
-from emu.arch import mpidr
-from emu.clock import Clock
-from emu.el2 import El2
-from emu.instrument import CallRecord, ExceptionRecord, Instrument
-from emu.service import MpState
-from emu.smccc import UNDEF, Conduit, Ret
+from emu.arm.arch import mpidr
+from emu.base import exits
+from emu.base.clock import Clock
+from emu.base.smccc import UNDEF, Conduit, Ret
+from emu.machine.instrument import CallRecord, ExceptionRecord, Instrument
+from emu.world.el2 import El2
+from emu.world.service import MpState
 
 SUCCESS, NOT_SUPPORTED = 0, -1
 # PSCI, abi/B §B2.

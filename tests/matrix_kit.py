@@ -8,13 +8,13 @@ import struct
 import time
 from collections import Counter
 
-from emu.discovery import Verdict
-from emu.endings import Ending
-from emu.errors import EmuError
-from emu.matrix import Cell, Result
-from emu.profile import data_folder
-from emu.trial import CallLine, Outcome, Setup
-from images import BASE, elf, phdr
+from emu.base.endings import Ending
+from emu.base.errors import EmuError
+from emu.judge.discovery import Verdict
+from emu.judge.trial import CallLine, Outcome, Setup
+from emu.runs.matrix import Cell, Result
+from emu.world.profile import data_folder
+from image_kit import BASE, elf, phdr
 
 HELLO_ELF = str(data_folder("guests") / "hello.elf")
 HELLO = CallLine(100, 0, "hvc", "PSCI_VERSION()", "0x10001 (version 1.1)", "service psci")

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from list_bugs import BUGS, README, Bug, catchers, command, read, read_all, table
 
-from emu import arguments, following, mutate  # noqa: F401 — every module that declares rules
-from emu.bundled import find_image
-from emu.cli import main
-from emu.discovery import RULES
-from emu.endings import Ending
-from emu.faults import mutations
-from emu.mutate import Class, prepare, run_mutant
-from emu.trial import Setup, attempt
+from emu.base.endings import Ending
+from emu.cli import arguments
+from emu.cli.main import main
+from emu.judge import mutate  # noqa: F401 — every module that declares rules
+from emu.judge.discovery import RULES
+from emu.judge.faults import mutations
+from emu.judge.mutate import Class, prepare, run_mutant
+from emu.judge.trial import Setup, attempt
+from emu.runs.bundled import find_image
 
 SEEN = read_all()
 NAMES = [bug.name for bug in SEEN]

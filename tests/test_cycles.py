@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from emu import exits
-from emu.accounts import Event
-from emu.arch import SysReg
-from emu.charges import Charges
-from emu.cost import SIXTEENTHS
-from emu.engine import Engine, Stop, native_available
-from emu.timers import NEVER
-from emu.trace import TextTrace
-from emu.vm import Vm
+from emu.arm.arch import SysReg
+from emu.arm.timers import NEVER
+from emu.base import exits
+from emu.cycles.block_costs import BlockCosts
+from emu.cycles.model import SIXTEENTHS
+from emu.cycles.tolls import Event
+from emu.engine.engine import Engine, Stop, native_available
+from emu.machine.vm import Vm
+from emu.watch.trace import TextTrace
 from engine_kit import (
     CNTVCT,
     CODE,
@@ -55,9 +55,9 @@ from engine_kit import (
     tbz,
     turn_mmu_on,
 )
+from places import GUESTS
 from timing_kit import ByWord, Even, by_word, counted, elapsed, frames, lines, price, total
 
-GUESTS = Path(__file__).parent.parent / "guests" / "bin"
 LIMIT = 400_000
 """Cycles of each guest: most end before, and the Python half need not run long."""
 CORE = "cortex-a53"
@@ -130,7 +130,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _by_word(monkeypatch):
-    monkeypatch.setattr("emu.vm.charges_of", lambda *_: Charges(ByWord()))
+    monkeypatch.setattr("emu.machine.vm.block_costs_of", lambda *_: BlockCosts(ByWord()))
 
 
 RAW = ("reader", "interrupted")
@@ -162,10 +162,10 @@ def machine_for(
 def counters(vm: Vm) -> dict[str, Any]:
     """Every number there is to compare."""
     vm.board.leave(vm.machine.vcpus[vm.current])  # its monitor counts up to now
-    assert vm.accounts is not None
+    assert vm.tolls is not None
     return {
         "stats": vm.stats(), "fraction": vm.engine.hooks.fraction, "lines": lines(vm.engine),
-        "frames": frames(vm.engine), "calls": vm.accounts.calls, "counter": vm.clock.counter,
+        "frames": frames(vm.engine), "calls": vm.tolls.calls, "counter": vm.clock.counter,
         "ns": vm.clock.nanoseconds, "stolen": [vcpu.stolen for vcpu in vm.machine.vcpus],
         "pmu": [vcpu.pmu.state for vcpu in vm.machine.vcpus],
         "timers": [vcpu.timers.state for vcpu in vm.machine.vcpus],
@@ -247,8 +247,8 @@ def test_the_reader_reads_counters_that_agree(folder):
     kept = struct.unpack("<900Q", vm.engine.read(KEPT, 7200))
     for turn in range(300):
         assert kept[3 * turn + 2] == 7 + 14 * turn, "instructions since the monitor was switched on"
-    assert vm.accounts is not None
-    call = vm.accounts.costs.hvc * SIXTEENTHS
+    assert vm.tolls is not None
+    call = vm.tolls.costs.hvc * SIXTEENTHS
     turn = total(READER[-17:-3]) + call
     assert READER[-17] == mrs(1, PMCCNTR)
     monitor_on = READER.index(msr(PMCR, 0))
@@ -463,7 +463,7 @@ def test_lines_that_are_cleaned_one_by_one_with_code_run_between(native):
     values = {1: pair(OLD, RET), 2: pair(NEW, RET), 3: SITE, 4: line, 6: UNMAPPED + 64}
     for number, value in values.items():
         engine.set(f"X{number}", value)
-    engine.account(Charges(Even(1)))
+    engine.account(BlockCosts(Even(1)))
     assert go(engine) is Stop.WFI
     assert engine.get("X5") == 0x2222
 

@@ -5,11 +5,11 @@ import struct
 
 import pytest
 
-from emu import exits
-from emu.arch import VCPU_REGISTERS
-from emu.errors import KvmError
-from emu.kvm import Kvm
-from emu.kvm_abi import (
+from emu.arm.arch import VCPU_REGISTERS
+from emu.base import exits
+from emu.base.errors import KvmError
+from emu.base.smccc import UNDEF, Ret
+from emu.kvm.abi import (
     CAP_ARM_HVC_FW_REG_BMAP,
     CAP_ARM_HVC_TO_USER,
     CAP_ARM_MP_HALTED,
@@ -20,12 +20,12 @@ from emu.kvm_abi import (
     VM_SMCCC_CTRL,
     filter_bytes,
 )
-from emu.modes import DEFAULTS, MODES
-from emu.onereg import CORE, SCOPE_VM, Group, make, system_id
-from emu.service import MpState
-from emu.services.asyncpf import NOT_PRESENT, PAGE_NOTIFY, READY
-from emu.smccc import UNDEF, Ret
-from emu.vm import Vm
+from emu.kvm.ioctls import Kvm
+from emu.machine.vm import Vm
+from emu.world.modes import DEFAULTS, MODES
+from emu.world.onereg import CORE, SCOPE_VM, Group, make, system_id
+from emu.world.service import MpState
+from emu.world.services.asyncpf import NOT_PRESENT, PAGE_NOTIFY, READY
 
 CODE = 0x4000_0000
 HVC, SMC, WFI = 0xD400_0002, 0xD400_0003, 0xD503_207F

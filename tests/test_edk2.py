@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from emu import exits
-from emu.console import Console, Dialogue
-from emu.engine import native_available
-from emu.exits import EventKind
-from emu.vm import Vm
+from emu.base import exits
+from emu.base.console import Console, Dialogue
+from emu.base.exits import EventKind
+from emu.engine.engine import native_available
+from emu.machine.vm import Vm
 from kit import Watch
 
 FIRMWARE = Path("/usr/share/qemu-efi-aarch64/QEMU_EFI.fd")

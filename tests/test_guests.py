@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from places import ROOT
+
 SOURCES = sorted(path for path in (ROOT / "guests").iterdir() if path.suffix in (".c", ".S"))
 
 

@@ -9,7 +9,7 @@ import kvm_unit_tests
 import pytest
 from kvm_unit_tests import CANNOT, EXTRA, Result, Trial, judge, read_list, row
 
-from emu.engine import native_available
+from emu.engine.engine import native_available
 
 # In upstream's formats, the present one and the one before it; the texts are our own.
 LIST = """\

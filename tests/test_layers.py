@@ -1,7 +1,7 @@
-"""The layers: a file imports only from the levels above it in this list.
+"""The rooms of the house: a file imports only from its own room and from those named before it.
 
-`emu.services`, `emu.devices` and `emu.cores` stand for the files in them; services and devices
-never import each other.
+Inside a room files may import each other, without circles. The top of the package holds the names
+that users import; nothing inside imports from there but `__version__`.
 """
 
 from __future__ import annotations
@@ -12,54 +12,24 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "emu"
-LAYERS = [
-    "smccc arch errors symbols relocations a64_base a64_simd",
-    "clock cost exits policy console bus el1 a64 devicetree catalogue cpu modes entropy state",
-    "pages savefile trapcosts systemcosts",
-    "taken timers pmu interrupts charges tracks costs_report blockcache",
-    "shared",
-    "predictor caches",
-    "counter accounts",
-    "endings service schema instrument semihosting terminal image hooks onereg memory mmio arbiter",
-    "gic_registers icc identification",
-    "profile elf calibrate _native services devices cores paper",
-    "objects",
-    "routing boot engine bundled timing",
-    "el2",
-    "machine describe kvm_abi loader blocks decoding",
-    "board",
-    "facts",
-    "rules faults callspec",
-    "snapshot function",
-    "vm explain trace discovery",
-    "following",
-    "trial checkpoint report kvm_vcpu moment spending",
-    "mutate linux_discovery profile_files spending_report",
-    "kvm",
-    "migrate matrix progress",
-    "workers rows compare",
-    "results grid processes",
-    "exports",
-    "runner doctor arguments webpage campaign fuzz __init__",
-    "cluster matrix_arguments results_commands linux_commands",
-    "matrix_commands",
-    "commands",
-    "testing plugin",
-    "cli",
-    "__main__",
-]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
+from places import PACKAGE
 
-UNICORN = {"cpu"}
+ORDER = "base arm images world cycles engine machine watch judge kvm runs cli"
+ROOMS = ORDER.split()
+
+UNICORN = {"engine/cpu.py"}
+IMPURE = {
+    "arm/timers.py", "base/console.py", "base/pages.py", "base/savefile.py", "base/shared.py",
+    "world/profile.py",
+}  # fmt: skip
+"""Of the rooms that are pure otherwise: those that know files, streams or memory of the host."""
+PURE_ROOMS = ("base", "arm", "world")
 PURE = {
-    *("smccc", "arch", "errors", "clock", "exits", "policy", "service", "schema", "services"),
-    *("interrupts", "arbiter", "gic_registers", "icc", "cost", "counter", "tracks"),
-    *("trapcosts", "systemcosts"),
-    *("el1", "el2", "catalogue", "describe", "bus", "instrument", "semihosting", "devices"),
-    *("a64", "a64_base", "a64_simd"),
+    *("cycles/model.py", "cycles/counter.py", "cycles/tracks.py", "cycles/trap_prices.py"),
+    *("cycles/system_prices.py", "cycles/tolls.py", "machine/instrument.py"),
+    *("machine/semihosting.py",),
 }
-"""No Unicorn, no files, no host clock, no host entropy: the same calls, the same answers."""
+"""And of the other rooms. Pure: no Unicorn, no files, no host clock, no host entropy."""
 IMPURE_MODULES = {
     *("unicorn", "os", "sys", "io", "time", "datetime", "random", "secrets", "uuid", "pathlib"),
     *("socket", "subprocess", "threading", "ctypes", "tempfile", "shutil"),
@@ -67,14 +37,17 @@ IMPURE_MODULES = {
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval", "read_text", "read_bytes", "write_text"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
-IDS = [str(path.relative_to(PACKAGE)) for path in FILES]
-every_file = pytest.mark.parametrize("path", FILES, ids=IDS)
+every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: inside(path))
 
 
-def layer(path: Path) -> str:
-    """The name under which a file stands in the list."""
-    inside = path.relative_to(PACKAGE)
-    return inside.parts[0] if len(inside.parts) > 1 else inside.stem
+def inside(path: Path) -> str:
+    """A file's name within the package."""
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def room_of(name: str) -> str:
+    """The room of a file or of a module's path; "" for the top of the package."""
+    return name.partition("/")[0] if "/" in name else ""
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -85,56 +58,91 @@ def imports(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             base = node.module or ""
-            # `from emu import exits` is the module; `from emu import Vm` is the public name.
+            # `from emu.base import exits` is the module; `from emu import Vm` the public name.
             below = PACKAGE.parent / base.replace(".", "/")
             for alias in node.names:
                 is_module = any(below.glob(f"{alias.name}.*")) or (below / alias.name).is_dir()
-                yield f"{base}.{alias.name}" if is_module else base
+                whole = is_module or (base, alias.name) == ("emu", "__version__")
+                yield f"{base}.{alias.name}" if whole else base
 
 
 def parse(path: Path) -> list[str]:
     return sorted(set(imports(ast.parse(path.read_text(encoding="utf-8")))))
 
 
-def ours(name: str) -> str | None:
-    """The place in the list of an imported module, None when it is not of this package."""
-    top, _, rest = name.partition(".")
-    if top != "emu":
+def file_of(name: str) -> str | None:
+    """The file of an imported module of this package; None for any other."""
+    if name.partition(".")[0] != "emu":
         return None
-    return rest.partition(".")[0] or "__init__"
+    path = PACKAGE.parent / name.replace(".", "/")
+    return inside(path / "__init__.py" if path.is_dir() else path.with_suffix(".py"))
 
 
-def complaints(path: Path, names: list[str]) -> list[str]:
+def complaints(file: str, names: list[str]) -> list[str]:
     """What is wrong with a file's imports."""
-    here, found = layer(path), []
+    here, found = room_of(file), []
     for name in names:
-        there = ours(name)
-        if name.partition(".")[0] == "unicorn" and here not in UNICORN:
+        if name.partition(".")[0] == "unicorn" and file not in UNICORN:
             found.append(f"{name}: only cpu.py knows Unicorn")
-        if there is None or here == there == "cores":  # models share tables and scoreboards
+        there = file_of(name)
+        if there is None or name == "emu.__version__" or not here:
             continue
-        if here == there and here in ("services", "devices"):
-            if path.name == "__init__.py":  # the registry, which imports them when asked
-                continue
-            found.append(f"{name}: siblings never import each other")
-        elif LEVEL.get(there, len(LAYERS)) >= LEVEL[here]:
-            found.append(f"{name} is not above {here}")
+        if not room_of(there):
+            found.append(f"{name}: the names at the top are for users")
+        elif ROOMS.index(room_of(there)) > ROOMS.index(here):
+            found.append(f"{name} is behind {here}")
     return found
 
 
-@every_file
-def test_every_file_has_a_level(path):
-    assert layer(path) in LEVEL, "add the new module to LAYERS"
+def test_every_file_is_in_a_room():
+    folders = {path.name for path in PACKAGE.iterdir() if list(path.glob("*.py"))}
+    assert folders == set(ROOMS)
 
 
 @every_file
-def test_no_upward_import(path):
-    assert complaints(path, parse(path)) == []
+def test_imports_only_from_rooms_before(path):
+    assert complaints(inside(path), parse(path)) == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_circle_inside_a_room(room):
+    """Of the imports made while a file loads: one inside a function is made when all are there."""
+    graph = {}
+    for path in (PACKAGE / room).rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = imports(ast.Module(list(at_load(tree)), []))
+        files = {file for name in names if (file := file_of(name)) and room_of(file) == room}
+        graph[inside(path)] = files - {inside(path), f"{room}/__init__.py"}
+    assert circle_in(graph) == []
+
+
+def at_load(tree: ast.Module) -> Iterator[ast.stmt]:
+    """The statements that are executed when a module loads, as far as they may import."""
+    for node in tree.body:
+        typing = isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        if not typing and not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node
+
+
+def circle_in(graph: dict[str, set[str]]) -> list[str]:
+    """The files of a circle; none when there is none."""
+    left = dict(graph)
+    while free := [file for file, uses in left.items() if not uses & left.keys()]:
+        for file in free:
+            del left[file]
+    return sorted(left)
+
+
+def is_pure(file: str) -> bool:
+    return file in PURE or (
+        room_of(file) in PURE_ROOMS and file not in IMPURE
+    ) or (room_of(file) == "machine" and "/devices/" in file)
 
 
 @every_file
 def test_the_model_is_pure(path):
-    if layer(path) not in PURE:
+    """The same calls, the same answers."""
+    if not is_pure(inside(path)):
         return
     assert not {name.partition(".")[0] for name in parse(path)} & IMPURE_MODULES
     called = {
@@ -146,32 +154,35 @@ def test_the_model_is_pure(path):
 
 
 def test_unicorn_has_one_home():
-    users = {layer(path) for path in FILES if any(n.startswith("unicorn") for n in parse(path))}
+    users = {inside(p) for p in FILES if any(n.startswith("unicorn") for n in parse(p))}
     assert users == UNICORN
 
 
-def test_what_is_pure_is_on_the_list():
-    assert set(LEVEL) >= PURE | UNICORN
-    assert len(LEVEL) == sum(len(names.split()) for names in LAYERS), "a name stands once"
+def test_what_is_named_exists():
+    assert {inside(path) for path in FILES} >= PURE | IMPURE | UNICORN
 
 
 # The test of the test: each rule catches what it is there for.
 @pytest.mark.parametrize(
     ("file", "source", "says"),
     [
-        ("policy.py", "from emu.el2 import El2", "not above"),
-        ("policy.py", "def f():\n    import emu.vm", "not above"),
-        ("policy.py", "from emu import exits", "not above"),
-        ("policy.py", "from emu import Vm", "not above"),
-        ("el2.py", "if True:\n    import unicorn.arm64_const", "only cpu.py"),
-        ("services/psci.py", "from emu.services.arch import Arch", "siblings"),
-        ("services/psci.py", "from emu.services import arch", "siblings"),
-        ("devices/pl011.py", "from emu.services import service_class", "not above"),
-        ("el2.py", "from emu import exits\nfrom emu.services import service_names", ""),
-        ("cpu.py", "import unicorn", ""),
-        ("services/__init__.py", "def f():\n    from emu.services import arch", ""),
+        ("world/policy.py", "from emu.machine.vm import Vm", "behind"),
+        ("world/policy.py", "def f():\n    import emu.machine.vm", "behind"),
+        ("world/policy.py", "from emu.cycles import counter", "behind"),
+        ("world/policy.py", "from emu import Vm", "for users"),
+        ("world/policy.py", "from emu import __version__", ""),
+        ("world/el2.py", "if True:\n    import unicorn.arm64_const", "only cpu.py"),
+        ("world/policy.py", "from emu.world.el2 import El2", ""),
+        ("world/el2.py", "from emu.base import exits", ""),
+        ("engine/cpu.py", "import unicorn", ""),
+        ("__init__.py", "from emu.cli import main", ""),
     ],
 )
 def test_rules(file, source, says):
-    found = complaints(PACKAGE / file, sorted(set(imports(ast.parse(source)))))
+    found = complaints(file, sorted(set(imports(ast.parse(source)))))
     assert (says in found[0]) if says else not found
+
+
+def test_a_circle_is_found():
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"c"}}) == ["a", "b", "c", "d"]
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": set()}) == []

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from emu import exits
-from emu.cli import main
-from emu.console import Console, Dialogue
-from emu.engine import native_available
-from emu.faults import Mutation, choose, mutations
-from emu.instrument import Instrument
-from emu.mutate import Class, prepare, run_mutant
-from emu.smccc import Ret
-from emu.trial import Setup, attempt
-from emu.vm import MIB, Vm
+from emu.base import exits
+from emu.base.console import Console, Dialogue
+from emu.base.smccc import Ret
+from emu.cli.main import main
+from emu.engine.engine import native_available
+from emu.judge.faults import Mutation, choose, mutations
+from emu.judge.mutate import Class, prepare, run_mutant
+from emu.judge.trial import Setup, attempt
+from emu.machine.instrument import Instrument
+from emu.machine.vm import MIB, Vm
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hvcemu" / "linux"
 IMAGES = sorted(CACHE.glob("linux-image-*/boot/vmlinu[xz]-*"))

@@ -2,13 +2,12 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
-from emu import cli
+from emu.cli import main as cli
+from places import ROOT
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -40,7 +39,8 @@ def test_the_commands_run(command, monkeypatch, capfd):
 
 
 def test_the_tests_it_names_exist():
-    for name in set(re.findall(r"tests/[\w/]+(?:\.py)?", README)) - {"tests/services/test_NAME.py"}:
+    named = set(re.findall(r"tests/[\w/]+(?:\.py)?", README))
+    for name in named - {"tests/world/services/test_NAME.py"}:
         assert (ROOT / name).exists(), name
 
 
@@ -54,8 +54,8 @@ def test_the_transcript_of_a_bug(monkeypatch, capfd):
 
 
 def test_the_number_of_rules_is_right():
-    from emu import following  # noqa: F401 — it declares some
-    from emu.rules import RULES
+    from emu.judge import following  # noqa: F401 — it declares some
+    from emu.judge.rules import RULES
 
     assert len(RULES) == 41
     assert "forty-one rules" in README
@@ -67,7 +67,7 @@ def test_it_names_every_profile():
 
 
 def test_exit_statuses_are_those_of_the_runner():
-    from emu import endings
+    from emu.base import endings
 
     for status in (
         endings.STATUS_USER, endings.STATUS_RESET, endings.STATUS_FAULT, endings.STATUS_IDLE,

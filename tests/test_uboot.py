@@ -12,14 +12,14 @@ from pathlib import Path
 import build_uboot
 import pytest
 
-from emu.cli import main
-from emu.console import Console, Typed
-from emu.el2 import El2
-from emu.endings import Ending, ending_of
-from emu.engine import native_available
-from emu.smccc import Ret
-from emu.trial import CallLog, Judge, call_lines, run_within
-from emu.vm import MIB, Vm
+from emu.base.console import Console, Typed
+from emu.base.endings import Ending, ending_of
+from emu.base.smccc import Ret
+from emu.cli.main import main
+from emu.engine.engine import native_available
+from emu.judge.trial import CallLog, Judge, call_lines, run_within
+from emu.machine.vm import MIB, Vm
+from emu.world.el2 import El2
 
 UBOOT = Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin")
 TALKATIVE = build_uboot.cached(build_uboot.default_cache())

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from emu.charges import Charges
-from emu.cost import SIXTEENTHS, BlockCost
-from emu.engine import Engine
+from emu.cycles.block_costs import BlockCosts
+from emu.cycles.model import SIXTEENTHS, BlockCost
+from emu.engine.engine import Engine
 
 
 def price(word: int) -> int:
@@ -62,16 +62,16 @@ def elapsed(engine: Any) -> int:
 
 def counted(engine: Engine) -> int:
     """What the lines of an engine add up to, in sixteenths."""
-    assert engine.charges is not None
+    assert engine.block_costs is not None
     return sum(
-        engine.charges.at(at).total * runs - back + added
+        engine.block_costs.at(at).total * runs - back + added
         for _, at, runs, back, _, added in engine.hooks.lines()
     )
 
 
 def lines(engine: Engine) -> list[tuple[int, bytes, int, int, int, int]]:
     """Every line with its code in place of its charge, in the order of addresses."""
-    charges = engine.charges
+    charges = engine.block_costs
     assert charges is not None
     return sorted((a, charges.at(at).code, *rest) for a, at, *rest in engine.hooks.lines())
 
@@ -84,5 +84,5 @@ def frames(engine: Engine) -> list[tuple[int, ...]]:
 def by_word(engine: Engine) -> ByWord:
     """Let an engine count by words; returns the model."""
     model = ByWord()
-    engine.account(Charges(model))
+    engine.account(BlockCosts(model))
     return model

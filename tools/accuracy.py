@@ -31,19 +31,19 @@ from memory_accuracy import table as memory_table  # noqa: E402
 from memory_accuracy import walks  # noqa: E402
 from user_program import UserProgram  # noqa: E402
 
-from emu.a64 import Branch, decode  # noqa: E402
-from emu.caches import Caches  # noqa: E402
-from emu.charges import Charges  # noqa: E402
-from emu.cores import core, names  # noqa: E402
-from emu.cores.chains import is_chained  # noqa: E402
-from emu.cores.hierarchies import CACHES  # noqa: E402
-from emu.cost import SIXTEENTHS  # noqa: E402
-from emu.elf import load_elf  # noqa: E402
-from emu.engine import Engine  # noqa: E402
-from emu.errors import EmuError  # noqa: E402
-from emu.image import Image, Ram, Wish  # noqa: E402
-from emu.predictor import Predictor  # noqa: E402
-from emu.timing import Timing, hierarchy_of, misprediction_of  # noqa: E402
+from emu.arm.a64 import Branch, decode  # noqa: E402
+from emu.base.errors import EmuError  # noqa: E402
+from emu.cycles.block_costs import BlockCosts  # noqa: E402
+from emu.cycles.caches import Caches  # noqa: E402
+from emu.cycles.cores import core, names  # noqa: E402
+from emu.cycles.cores.chains import is_chained  # noqa: E402
+from emu.cycles.cores.hierarchies import CACHES  # noqa: E402
+from emu.cycles.model import SIXTEENTHS  # noqa: E402
+from emu.cycles.predictor import Predictor  # noqa: E402
+from emu.engine.engine import Engine  # noqa: E402
+from emu.images.elf import load_elf  # noqa: E402
+from emu.images.image import Image, Ram, Wish  # noqa: E402
+from emu.machine.timing import Timing, hierarchy_of, misprediction_of  # noqa: E402
 
 COREMARK_PER_MHZ: Mapping[str, tuple[float, str]] = {
     # Medians over phones of freqbench's results, and what is to be said of them.
@@ -112,7 +112,7 @@ def timed(name: str, timing: Timing) -> tuple[Engine, list[Any]]:
     engine = Engine()
     kept: list[Any] = []
     cached = timing is Timing.CACHE
-    engine.account(Charges(core(name), chains=is_chained if cached else None))
+    engine.account(BlockCosts(core(name), chains=is_chained if cached else None))
     if timing.predicts:
         kept.append(Predictor())
         engine.hooks.predict(ctypes.addressof(kept[0]), misprediction_of(name))

@@ -30,8 +30,8 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from emu.engine import native_available  # noqa: E402
-from emu.vm import Vm  # noqa: E402
+from emu.engine.engine import native_available  # noqa: E402
+from emu.machine.vm import Vm  # noqa: E402
 
 GUESTS = ROOT / "guests" / "bin"
 ROUNDS = 5
@@ -89,7 +89,7 @@ def hvc() -> Iterator[Figure]:
 
 def el2() -> Iterator[Figure]:
     """`El2.hypercall` alone, no guest."""
-    from emu.el2 import El2
+    from emu.world.el2 import El2
 
     machine, count = El2("kvm-6.12"), 200_000
 
@@ -197,9 +197,9 @@ def tight_seconds(hook: bool) -> float:
     import unicorn
     from unicorn import arm64_const as a64
 
-    from emu.doctor import Listener
-    from emu.engine import Engine
-    from emu.timers import NEVER
+    from emu.arm.timers import NEVER
+    from emu.cli.doctor import Listener
+    from emu.engine.engine import Engine
 
     code = struct.pack(f"<{len(TIGHT_LOOP)}I", *TIGHT_LOOP)
     if hook:
@@ -382,7 +382,7 @@ def matrix() -> Iterator[Figure]:
     """1,000 runs of hello in one matrix, as a whole process that keeps their results."""
     import tempfile
 
-    from emu.profile import profile_names
+    from emu.world.profile import profile_names
 
     names = profile_names()[:MATRIX_PROFILES]
     each = -(-MATRIX_RUNS // len(names))
@@ -430,9 +430,9 @@ DISCOVERED = 110_000_000
 
 def mutants() -> Iterator[Figure]:
     """Mutants from a checkpoint: of a tiny guest, and of Debian's kernel."""
-    from emu.faults import choose, mutations
-    from emu.mutate import prepare, run_mutant
-    from emu.trial import Setup
+    from emu.judge.faults import choose, mutations
+    from emu.judge.mutate import prepare, run_mutant
+    from emu.judge.trial import Setup
 
     def seconds(setup: Setup, count: int) -> float:
         start = time.perf_counter()
@@ -457,7 +457,7 @@ def mutants() -> Iterator[Figure]:
 
 def endless() -> Iterator[Figure]:
     """100,000 trials in one process: what is left behind."""
-    from emu.trial import Setup, attempt
+    from emu.judge.trial import Setup, attempt
 
     setup, runs = Setup(str(GUESTS / "hello.elf")), 100_000
     for _ in range(200):

@@ -104,8 +104,8 @@ def against(mine: list[Boot], theirs: list[Boot], mark: str) -> str:
 
 def speed(figure: Callable[..., Any], image: Path, initrd: Path) -> Any:
     """Instructions a second from reset to /init, without the start of Python."""
-    from emu.console import Console
-    from emu.vm import Vm
+    from emu.base.console import Console
+    from emu.machine.vm import Vm
 
     rates = []
     for _ in range(ROUNDS):

@@ -30,8 +30,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from emu.a64 import Branch, Flag, decode  # noqa: E402
-from emu.cost import SIXTEENTHS, CostModel  # noqa: E402
+from emu.arm.a64 import Branch, Flag, decode  # noqa: E402
+from emu.cycles.model import SIXTEENTHS, CostModel  # noqa: E402
 
 MCPU = {"cortex-a72": "cortex-a57", "cortex-a76": "neoverse-n1"}
 """Whose LLVM model a core's tables are, where it is not its own name."""
@@ -209,7 +209,7 @@ def mape(compared: Sequence[Compared]) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    from emu.cores import core
+    from emu.cycles.cores import core
 
     parser = argparse.ArgumentParser(prog="compare_mca.py", description=__doc__.split("\n")[0])
     parser.add_argument("--core", action="append", help="default: all that LLVM has a model of")

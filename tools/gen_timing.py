@@ -1,10 +1,10 @@
-"""Regenerate emu/cores/tables.json, the cores' timings, from LLVM's scheduling models.
+"""Regenerate emu/cycles/cores/tables.json, the cores' timings, from LLVM's scheduling models.
 
     python tools/gen_timing.py                     # all cores, about six minutes
     python tools/gen_timing.py --check cortex-a53  # is the committed file what comes out?
     python tools/gen_timing.py --check --every 20  # a sample of keys, in half a minute
 
-For every key of the decoder (emu/a64.py) one encoding is put to llvm-mca: its table gives
+For every key of the decoder (emu/arm/a64.py) one encoding is put to llvm-mca: its table gives
 micro-ops, throughput and ports, chains of two instructions give latencies and forwarding
 (timing_chains.py), and neighbours give the rules of in-order issue (timing_core.py). Only these
 facts are kept. Keys with the same timing on every core share a line of the file.
@@ -30,9 +30,9 @@ from timing_core import NEEDED, Core
 from timing_mca import Mca, McaError
 from timing_words import CONSUMER, PRODUCER, Form, disassemble, forms
 
-TABLES = Path(__file__).parent.parent / "emu" / "cores" / "tables.json"
+TABLES = Path(__file__).parent.parent / "emu" / "cycles" / "cores" / "tables.json"
 CORES = ("cortex-a53", "cortex-a55", "cortex-a57", "neoverse-n1", "neoverse-v1", "neoverse-n2")
-"""The distinct models; other cores borrow one (emu/cores/tables.py)."""
+"""The distinct models; other cores borrow one (emu/cycles/cores/tables.py)."""
 VERSION = 22
 SCHEMA = 1
 ABOUT = "derived with llvm-mca {} (LLVM project, Apache-2.0 WITH LLVM-exception)"

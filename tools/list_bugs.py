@@ -5,7 +5,7 @@ Beside the essay a source has three kinds of lines:
     // bug: NUMBER REFERENCE            the number of the list that the collection was made from
     // run: profile=P cpus=N KEY=VALUE  the keys are options of `hvcemu run` without their dashes
     // caught: rule NAME NAME ...       the rules that `hvcemu run --check` finds broken: no others
-    // caught: ending WORD STATUS       how the run ends (emu/endings.py), with its exit status
+    // caught: ending WORD STATUS       how the run ends (emu/base/endings.py), with its exit status
     // caught: mutant CLASS by "MUTANT" as RULE    what `hvcemu mutate` makes of one mutant
 
 A guest without a `rule` line breaks none in a plain run. STATUS and `as RULE` may be missing.

@@ -1,7 +1,7 @@
 """How long loads wait, against real boards: what `--timing cache` is worth, for accuracy.py.
 
 guests/memory_walk.c runs on each core at each board's frequency. Measured: sbc-bench's tinymembench
-and TI's lat_mem_rd, whose sources emu/cores/hierarchies.py gives. Boards its figures are from are
+and TI's lat_mem_rd, whose sources hierarchies.py gives. Boards its figures are from are
 `fitted`; the others have the same core and mostly another memory: no figure is from them.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from emu.timing import Timing
-from emu.vm import Vm
+from emu.machine.timing import Timing
+from emu.machine.vm import Vm
 
 SIZES = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
 """KiB."""

@@ -2,7 +2,7 @@
 
     python tools/record_blocks.py --interpreter LD --out FILE.json PROGRAM -- ARGUMENTS
 
-A core model (emu/cores) can then be tried on the recording in a moment, and the recording can be
+A core model (emu/cycles/cores) can then be tried on the recording in a moment, and it can be
 handed to other tools. `--less` names arguments of a shorter run to subtract, so that start-up
 drops out of benchmarks whose length is an argument.
 """
@@ -22,9 +22,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 from user_program import VECTORS, UserProgram  # noqa: E402
 
-from emu.arch import VECTOR_TABLE  # noqa: E402
-from emu.cpu import BLOCK_CALLBACK, HOOK_BLOCK  # noqa: E402
-from emu.errors import EmuError  # noqa: E402
+from emu.arm.arch import VECTOR_TABLE  # noqa: E402
+from emu.base.errors import EmuError  # noqa: E402
+from emu.engine.cpu import BLOCK_CALLBACK, HOOK_BLOCK  # noqa: E402
 
 
 class Recording(NamedTuple):

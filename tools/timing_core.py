@@ -15,7 +15,7 @@ from timing_chains import Sink, Source, Vector, distances, grouped, pair, sinks,
 from timing_mca import Entry, Mca, Resource
 from timing_words import CONSUMER, PRODUCER, Form, disassemble
 
-from emu import a64
+from emu.arm import a64
 
 SIXTEENTHS = 16
 IN_ORDER = frozenset(("cortex-a53", "cortex-a55", "cortex-a510"))

@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from emu import a64
+from emu.arm import a64
 
 FEATURES = (
     "+v8.7a,+neon,+fp-armv8,+aes,+sha2,+sha3,+sm4,+fullfp16,+fp16fml,+dotprod,+i8mm,+bf16,+lse,"

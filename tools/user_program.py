@@ -21,13 +21,13 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from emu import arch  # noqa: E402
-from emu.arch import SysReg  # noqa: E402
-from emu.engine import Access, Engine  # noqa: E402
-from emu.errors import BootError, EmuError  # noqa: E402
-from emu.smccc import Conduit  # noqa: E402
-from emu.taken import Taken  # noqa: E402
-from emu.timers import NEVER  # noqa: E402
+from emu.arm import arch  # noqa: E402
+from emu.arm.arch import SysReg  # noqa: E402
+from emu.arm.timers import NEVER  # noqa: E402
+from emu.base.errors import BootError, EmuError  # noqa: E402
+from emu.base.smccc import Conduit  # noqa: E402
+from emu.engine.engine import Access, Engine  # noqa: E402
+from emu.engine.taken import Taken  # noqa: E402
 
 MIB = 1 << 20
 PAGE = 4096

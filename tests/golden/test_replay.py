@@ -12,7 +12,7 @@ import pytest
 from kvm_recorder.recording import read
 from kvm_recorder.replay import Replay, host_of
 
-from emu.profile import profile_names
+from emu.world.profile import profile_names
 
 GOLDEN = sorted(Path(__file__).parent.glob("*.jsonl.xz"))
 REASONS = {

@@ -2,7 +2,7 @@
 
     differences = list(replay(read(path), "kvm-6.1"))
 
-Every operation of the file is done again through the model's own ioctls (emu/kvm.py): the same
+Every operation of the file is done again through the model's own ioctls (emu/kvm): the same
 calls run as guest code on the engine, and registers, exits, MP states, errno and lists are
 compared with what the kernel did. What the model does not claim to hold is listed in `OUTSIDE`
 with the reason, and counted, never silently passed over.
@@ -17,11 +17,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from emu import exits, kvm_abi, onereg
-from emu.errors import KvmError
-from emu.kvm import Kvm, KvmVm
-from emu.kvm_vcpu import KvmVcpu
-from emu.onereg import Group
+from emu.base import exits
+from emu.base.errors import KvmError
+from emu.kvm import abi as kvm_abi
+from emu.kvm.ioctls import Kvm, KvmVm
+from emu.kvm.vcpu import KvmVcpu
+from emu.world import onereg
+from emu.world.onereg import Group
 from kvm_recorder.recording import Call, Operation, Recording, Run, Some
 
 CODE, VECTOR_STORES, MMIO_PAGE = 0x1_0000, 0x100, 0xFFF

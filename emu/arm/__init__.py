@@ -1,0 +1,1 @@
+"""Facts of the architecture, pure: instruction words, registers, exceptions, timers, interrupts."""

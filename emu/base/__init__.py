@@ -1,0 +1,1 @@
+"""What everything stands on: calls, exits, errors, clock, console, state and its files."""

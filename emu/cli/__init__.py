@@ -1,0 +1,1 @@
+"""What is typed: the commands, the pytest plugin and what both need."""

@@ -1,0 +1,1 @@
+"""What time everything takes: core models, branches, caches, the price of a trap."""

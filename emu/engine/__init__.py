@@ -1,0 +1,1 @@
+"""Unicorn and its hooks, in Python and in C: guest code runs here."""

@@ -1,0 +1,1 @@
+"""Whether the guest did right: rules of discovery, mutants, fuzzing."""

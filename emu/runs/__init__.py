@@ -1,0 +1,1 @@
+"""Many runs: matrices, campaigns, workers, results and what is made of them."""

@@ -1,0 +1,1 @@
+"""Who answers a trap and why, pure: profiles, policies, services."""

@@ -1,0 +1,384 @@
+"""Profiles: what a guest finds below it, read from firmware/*.toml.
+
+A profile says which interface each conduit leads to, which services answer with which
+options, which firmware registers there are and what the device tree promises. `extends`
+makes a profile the difference from its parent, so the folder reads as a history. A profile
+runs no code; every key is checked (`schema.py`), and a mistake is reported with file and line.
+The comment behind a value is its source, kept so that `explain` can show it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from emu.base.errors import ProfileError, one_line
+from emu.base.smccc import Conduit
+from emu.world.modes import DEFAULTS, parse_modes
+from emu.world.policy import FwReg, Policy, RegisterKind
+from emu.world.schema import problems, table
+
+MAX_DEPTH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTreePromise:
+    """What the profile's device tree tells a guest before it makes a call (abi/E §E10)."""
+
+    method: str = ""
+    compatible: tuple[str, ...] = ()
+    cells: tuple[tuple[str, int], ...] = ()
+    hypervisor: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.method:
+            return "no /psci"
+        hypervisor = f" and /hypervisor {self.hypervisor[0]}" if self.hypervisor else ""
+        return f"/psci {' '.join(self.compatible[:1])} by {self.method}{hypervisor}"
+
+
+@dataclass(frozen=True, slots=True)
+class VmmRules:
+    """Where kernels differ towards the VMM (ioctls.py, vcpu.py), as recorded from them.
+
+    `known_features` counts the vCPU features the kernel has names for, `supported_features` are
+    those a Cortex-A72 host offers. `features_vm_wide`: all vCPUs share one set, POWER_OFF apart.
+    `empty_filter_is_all`: a filter range of nothing at 0 wraps to cover everything.
+    """
+
+    known_features: int = 7
+    supported_features: tuple[int, ...] = (0, 1, 2, 3)
+    features_vm_wide: bool = False
+    empty_filter_is_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One hypervisor or firmware, complete.
+
+    `rules` maps a conduit to {immediate: interface}, with "other" for the rest. `unknown` is
+    the reply to a function nobody has. `reply_registers` is how many of x0–x3 an answer
+    writes, a longer result apart; `full_identifier` whether x0 is compared whole instead of w0.
+    `trap_costs` is what a trap costs below it (trap_prices.py) where a core model counts cycles.
+    `modes` holds a value for every row of `modes.py`. `sources` holds the comment beside each
+    dotted key, `places` its file and line.
+    """
+
+    name: str
+    title: str
+    lineage: tuple[str, ...]
+    rules: Mapping[str, Mapping[str, str]]
+    unknown: str
+    reply_registers: int
+    full_identifier: bool
+    sve_hint: bool
+    services: Mapping[str, Mapping[str, Any]]
+    policy: Policy
+    promise: DeviceTreePromise
+    modes: Mapping[str, str] = field(default_factory=lambda: DEFAULTS)
+    vmm: VmmRules = VmmRules()
+    trap_costs: str = "zero"
+    sources: Mapping[str, str] = field(repr=False, default_factory=dict)
+    places: Mapping[str, str] = field(repr=False, default_factory=dict)
+
+    def interface(self, conduit: Conduit, imm: int) -> str:
+        """Which of `INTERFACES` this instruction leads to."""
+        rule = self.rules[conduit]
+        return rule.get(str(imm), rule["other"])
+
+    def tables(self) -> dict[str, Any]:
+        """What one TOML file that extends no other would hold; the inverse of `profile_of`."""
+        promise, policy = self.promise, self.policy
+        return {
+            "title": self.title, "unknown": self.unknown,
+            "reply_registers": self.reply_registers, "full_identifier": self.full_identifier,
+            "sve_hint": self.sve_hint, "filter": policy.filterable,
+            **{conduit: dict(rules) for conduit, rules in self.rules.items()},
+            "services": {name: dict(options) for name, options in self.services.items()},
+            "registers": {name: _register_table(r) for name, r in policy.definitions.items()},
+            "device_tree": {
+                **({"method": promise.method} if promise.method else {}),
+                "compatible": list(promise.compatible),
+                "cells": dict(promise.cells),
+                "hypervisor": list(promise.hypervisor),
+            },
+            "modes": dict(self.modes), "trap_costs": self.trap_costs,
+            "vmm": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.vmm).items()},
+        }  # fmt: skip
+
+    def with_modes(self, modes: Mapping[str, Any]) -> Profile:
+        """The same profile with some modes chosen otherwise."""
+        return replace(self, modes=parse_modes(modes, self.modes)) if modes else self
+
+    def place(self, *path: str) -> str:
+        """File and line of a key, or of the nearest table above it; at least the file."""
+        return _nearest(self.places, path) or self.name
+
+    def source(self, *path: str) -> str:
+        """The comment beside a key, or beside the nearest table above it."""
+        return _nearest(self.sources, path)
+
+
+def profile_of(
+    name: str,
+    lineage: tuple[str, ...],
+    tables: Mapping[str, Any],
+    sources: Mapping[str, str],
+    places: Mapping[str, str],
+) -> Profile:
+    """A profile from its resolved tables, with the checks a file gets."""
+    if not isinstance(tables, dict):
+        raise ProfileError(one_line(f"profile {name} is no table"))
+    for key, message in problems(tables):
+        raise ProfileError(one_line(f"profile {name}: {key}: {message}"))
+    return replace(_build((name, *lineage), tables, sources, places), lineage=lineage)
+
+
+def _register_table(register: FwReg) -> dict[str, Any]:
+    return {
+        "id": register.id, "kind": str(register.kind), "reset": register.reset,
+        "limit": register.limit, "values": list(register.values),
+    }  # fmt: skip
+
+
+def _nearest(texts: Mapping[str, str], path: tuple[str, ...]) -> str:
+    for end in range(len(path), -1, -1):
+        if text := texts.get(".".join(path[:end])):
+            return text
+    return ""
+
+
+def data_folder(name: str) -> Path:
+    """A folder of data inside the package: `firmware` or `guests`."""
+    return Path(__file__).parent.parent / name
+
+
+DEFAULT_PROFILE = "kvm-6.12"
+"""Of every command and class that is not told another: Debian 13 has this kernel."""
+
+
+def profile_names() -> list[str]:
+    """Every profile that ships, kernels in the order of their versions."""
+    names = (p.stem for p in data_folder("firmware").glob("*.toml"))
+    return sorted(names, key=lambda n: [int(p) if p.isdigit() else p for p in _pieces(n)])
+
+
+def _pieces(name: str) -> list[str]:
+    # A digit run and a text run alternate, so that lists compare position by position.
+    return re.split(r"(\d+)", name)
+
+
+def load_profile(name: str) -> Profile:
+    """Read a profile by its name, or by the path of a TOML file of one's own."""
+    return _read(Path(name)) if name.endswith(".toml") else _shipped(name)
+
+
+@functools.cache
+def _shipped(name: str) -> Profile:
+    return _read(_path_of(name))
+
+
+def _read(path: Path) -> Profile:
+    files = _chain(path)
+    tables: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    places: dict[str, str] = {}
+    for document in reversed(files):
+        tables = _merge(tables, document.data)
+        # A value that is overridden takes its parent's comment with it.
+        kept = {key: text for key, text in sources.items() if key not in document.leaves}
+        sources = {**kept, **document.sources}
+        places = {**places, **document.places, "": str(document.path)}
+    return _build(tuple(file.path.stem for file in files), tables, sources, places)
+
+
+def _path_of(name: str) -> Path:
+    names = profile_names()
+    if name in names:
+        return data_folder("firmware") / f"{name}.toml"
+    import difflib  # only a mistake needs it
+
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`hvcemu profiles` lists them"
+    raise ProfileError(one_line(f"unknown profile {name}: {hint}"))
+
+
+def _chain(path: Path) -> list[_Document]:
+    """A file and all it extends, itself first."""
+    files = [_Document(path)]
+    while "extends" in (last := files[-1]).data:
+        try:
+            above = _parent(last)
+        except ProfileError as error:
+            raise last.error("extends", str(error)) from None
+        if len(files) > MAX_DEPTH or any(_same(above, file.path) for file in files):
+            raise last.error("extends", f"{path.stem} extends itself")
+        files.append(_Document(above))
+    return files
+
+
+def _parent(document: _Document) -> Path:
+    """Beside a file of one's own, another such file is found before the profile that ships."""
+    name = document.data.pop("extends")
+    beside = document.path.parent / (name if name.endswith(".toml") else f"{name}.toml")
+    if name.endswith(".toml") or os.path.isfile(beside):
+        return beside
+    return _path_of(name)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Tables merge key by key; `false` in place of a table removes the parent's."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            merged[key] = _merge(old, value)
+        elif value is False and isinstance(old, dict):
+            del merged[key]
+        else:
+            merged[key] = value
+    return merged
+
+
+class _Document:
+    """One TOML file: its data, and for each key its line and the comment beside it."""
+
+    _HEADER = re.compile(r"\s*\[\[?\s*([^\[\]]+?)\s*\]\]?\s*(?:#\s*(.*))?$")
+    # A value ends at the first # outside quotes.
+    _KEY = re.compile(
+        r"""\s*["']?([\w.-]+)["']?\s*="""
+        r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|[^#"'])*(?:#\s*(.*))?$"""
+    )
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: dict[str, int] = {}
+        self.sources: dict[str, str] = {}
+        self.leaves: set[str] = set()
+        text = self._text()
+        self.data = self._parse(text)
+        self._index(text)
+        for key, message in problems(self.data):
+            raise self.error(key, message)
+
+    def _text(self) -> str:
+        try:
+            data = self.path.read_bytes()
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise self._refuse(line, "not UTF-8 text") from None
+        except (OSError, ValueError) as error:  # ValueError: a NUL inside the path
+            raise self._refuse(None, getattr(error, "strerror", None) or str(error)) from None
+
+    def _parse(self, text: str) -> dict[str, Any]:
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            # "(at line 1, column 9)" or "(at end of document)"
+            message, _, place = str(error).rpartition(" (at ")
+            line = re.match(r"line (\d+)", place)
+            last = max(1, len(text.splitlines()))
+            raise self._refuse(int(line[1]) if line else last, message) from None
+        except (ValueError, RecursionError) as error:  # a number too long, lists too deep
+            raise self._refuse(None, str(error)) from None
+
+    def _index(self, text: str) -> None:
+        table = ""
+        for number, line in enumerate(text.split("\n"), 1):
+            if match := self._HEADER.match(line):
+                key = re.sub(r"\s*\.\s*", ".", re.sub("[\"']", "", match[1]))
+                table = key + "."
+            elif match := self._KEY.match(line):
+                key = table + match[1]
+                self.leaves.add(key)
+            else:
+                continue
+            self.lines.setdefault(key, number)
+            if match[2]:
+                self.sources[key] = match[2].strip()
+
+    @property
+    def places(self) -> dict[str, str]:
+        """File and line of each key."""
+        return {key: f"{self.path}:{line}" for key, line in self.lines.items()}
+
+    def error(self, key: str, message: str) -> ProfileError:
+        """A `ProfileError` that names the file and the line of `key`, or of its table."""
+        while key and key not in self.lines:
+            below = [line for k, line in self.lines.items() if k.startswith(key + ".")]
+            if below:
+                return self._refuse(min(below), message)
+            key = key.rpartition(".")[0]
+        return self._refuse(self.lines.get(key), message)
+
+    def _refuse(self, line: int | None, message: str) -> ProfileError:
+        return ProfileError(one_line(f"{self.path}{f':{line}' if line else ''}: {message}"))
+
+
+def _build(
+    lineage: tuple[str, ...],
+    tables: Mapping[str, Any],
+    sources: Mapping[str, str],
+    places: Mapping[str, str],
+) -> Profile:
+    name = lineage[0]
+    services = table(tables, "services")
+    return Profile(
+        name=name,
+        title=tables.get("title", name),
+        lineage=lineage,
+        rules={c: {"other": "undef", **table(tables, c)} for c in Conduit},
+        unknown=tables.get("unknown", "not-supported"),
+        reply_registers=tables.get("reply_registers", 4),
+        full_identifier=tables.get("full_identifier", False),
+        sve_hint=tables.get("sve_hint", False),
+        services={key: options for key, options in services.items() if options is not False},
+        policy=_build_policy(tables, places),
+        promise=_build_promise(table(tables, "device_tree")),
+        modes=parse_modes(table(tables, "modes")),
+        vmm=_build_vmm(table(tables, "vmm")),
+        trap_costs=tables.get("trap_costs", "zero"),
+        sources=sources,
+        places=places,
+    )
+
+
+def _build_policy(tables: Mapping[str, Any], places: Mapping[str, str]) -> Policy:
+    definitions = {}
+    for name, row in table(tables, "registers").items():
+        if row is False:
+            continue
+        for key in ("id", "kind", "reset", "limit"):
+            if key not in row:
+                place = _nearest(places, ("registers", name))
+                raise ProfileError(one_line(f"{place}: register {name} lacks {key}"))
+        values = tuple(row.get("values", ()))
+        definitions[name] = FwReg(
+            name, row["id"], RegisterKind(row["kind"]), row["reset"], row["limit"], values
+        )
+    return Policy.of(definitions, filterable=tables.get("filter", False))
+
+
+def _build_vmm(rules: Mapping[str, Any]) -> VmmRules:
+    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in rules.items()}
+    return VmmRules(**known)
+
+
+def _build_promise(promise: Mapping[str, Any]) -> DeviceTreePromise:
+    return DeviceTreePromise(
+        method=promise.get("method", ""),
+        compatible=tuple(promise.get("compatible", ())),
+        cells=tuple(table(promise, "cells").items()),
+        hypervisor=tuple(promise.get("hypervisor", ())),
+    )

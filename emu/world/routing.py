@@ -1,0 +1,239 @@
+"""The way of a call through EL2's policy, and why it is that one.
+
+The order is that of linux v6.17 (arch/arm64/kvm/handle_exit.c:handle_hvc and handle_smc,
+hypercalls.c:kvm_smccc_call_handler): the conduit and its immediate choose the interface; the
+SMCCC filter may deny or forward; a firmware register must elect the function; then a service
+answers. It depends on nothing but the identifier, the conduit, the immediate and the policy,
+so it is worked out once for each and kept (el2.py). `Route.steps` is the whole way in words.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from emu.base import exits
+from emu.base.smccc import (
+    MASK32,
+    NOT_SUPPORTED,
+    SVE_HINT,
+    UNDEF,
+    Call,
+    Conduit,
+    FunctionId,
+    Ret,
+)
+from emu.world.policy import Action, Policy
+from emu.world.profile import Profile
+from emu.world.service import Answer, Function, Handler, Service
+
+FULL_REPLY = 4
+_FILTER_SOURCE = "linux v6.4 arch/arm64/kvm/hypercalls.c:kvm_smccc_call_handler"
+PSCI_FEATURES, SMCCC_VERSION, CPU_SUSPEND = 0x8400_000A, 0x8000_0000, 0x8400_0001
+SMC64 = 0x4000_0000
+SERVED_OWNERS = (0, 4, 5, 6)
+"""Owners KVM serves any function of (abi/C §C2); "owner-range" forwards all others."""
+
+
+class Route(NamedTuple):
+    """Where a call goes and why. `function` and `service` are None when nobody answers."""
+
+    answer: Handler
+    why: str
+    source: str
+    service: Service | None = None
+    function: Function | None = None
+    steps: tuple[str, ...] = ()
+
+
+def is_psci(fid: int) -> bool:
+    """Whether an identifier is PSCI's as the series of 2021 drew the line (abi/D §D3)."""
+    return 0x95C1_BA5E <= fid <= 0x95C1_BA61 or 0x8400_0000 <= fid & ~SMC64 <= 0x8400_003F
+
+
+class Router:
+    """The rules of one profile under one policy, over the functions there are."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        policy: Policy,
+        functions: Mapping[int, tuple[Service, Function]],
+    ) -> None:
+        self.profile, self.policy, self._functions = profile, policy, functions
+        self.modes = profile.modes
+
+    def look_up(self, fid: int) -> FunctionId:
+        """The identifier as functions are found by: without the SVE hint where there is one."""
+        return FunctionId(fid & ~SVE_HINT if self.profile.sve_hint else fid)
+
+    def find(self, fid: int) -> tuple[Service, Function] | None:
+        """The declaration of an identifier, whether the policy elects it or not."""
+        return self._functions.get(self.look_up(fid))
+
+    def offered(self, fid: int) -> tuple[Service, Function] | None:
+        """The service and function behind an identifier, when the policy elects it."""
+        found = self.find(fid)
+        return found if found and not self._obstacle(fid, *found) else None
+
+    def route(self, x0: int, conduit: Conduit, imm: int) -> Route:
+        """The way of a call with this x0."""
+        interface, rule, source = self._interface(conduit, imm)
+        if interface != "smccc":
+            return Route(_FIXED[interface], rule, source, steps=(rule,))
+        route = self._smccc(x0, conduit)
+        steps = (rule, *(route.steps or (route.why,)))
+        return self._narrow(route._replace(steps=steps))
+
+    def _interface(self, conduit: Conduit, imm: int) -> tuple[str, str, str]:
+        """Which interface the instruction leads to, by which rule, from which source."""
+        profile = self.profile
+        interface = profile.interface(conduit, imm)
+        key = str(imm) if str(imm) in profile.rules[conduit] else "other"
+        source = profile.source(conduit, key)
+        name, by = f"{conduit.upper()} #{imm:#x}", profile.name
+        mode = "smc" if conduit is Conduit.SMC else "hvc.imm"
+        chosen = self.modes[mode]
+        if chosen != "profile" and (conduit is Conduit.SMC or imm):
+            interface, by = _MODE_INTERFACES[mode, chosen], f"mode {mode} = {chosen}"
+            if (mode, chosen) == ("smc", "handle") and imm:
+                interface = "x0-only"
+        return interface, f"{by}: {name} leads to {interface}", source
+
+    def _smccc(self, x0: int, conduit: Conduit) -> Route:
+        fid = x0 & MASK32
+        if self.profile.full_identifier and x0 > MASK32:
+            return self._unknown(fid, conduit, f"{self.profile.name}: x0 is compared whole")
+        owner = self.modes["psci.owner"]
+        if is_psci(fid) and owner.startswith("user"):
+            return self._psci_to_user(fid, conduit, owner)
+        filtered = None if is_psci(fid) and owner == "rmm" else self.policy.find(fid)
+        if filtered and filtered.action is Action.DENY:
+            return Route(denied, f"SMCCC filter denies {filtered}", _FILTER_SOURCE)
+        if filtered and filtered.action is Action.FORWARD:
+            why = f"SMCCC filter forwards {filtered}"
+            return Route(forward_to(filtered.target), why, _FILTER_SOURCE)
+        if fid & ~SMC64 == CPU_SUSPEND and self.modes["suspend"] == "halted-by-vmm":
+            return Route(forward_to(""), "mode suspend = halted-by-vmm", _SEED_001)
+        return self._service(fid, conduit)
+
+    def _psci_to_user(self, fid: int, conduit: Conduit, owner: str) -> Route:
+        why = f"mode psci.owner = {owner} forwards PSCI"
+        forward = forward_to("")
+        if fid != PSCI_FEATURES or owner == "user":
+            return Route(forward, why, _SEED_001)
+        kernel = self._service(fid, conduit)
+
+        def except_smccc(call: Call) -> Answer:
+            return (kernel.answer if call.arg32(1) == SMCCC_VERSION else forward)(call)
+
+        return Route(except_smccc, f"{why}, except about SMCCC_VERSION", _SEED_001)
+
+    def _service(self, fid: int, conduit: Conduit) -> Route:
+        found = self.find(fid)
+        if found is None:
+            what = FunctionId(fid)
+            return self._unknown(fid, conduit, f"no service of {self.profile.name} has {what}")
+        service, function = found
+        if obstacle := self._obstacle(fid, service, function):
+            return self._unknown(fid, conduit, obstacle)
+        handler: Handler = getattr(service, function.method)
+        source = self.profile.source("services", service.name) or service.source
+        steps = (
+            "no SMCCC filter range holds it" if self.policy.filterable else "no SMCCC filter here",
+            f"{function.gate} is set" if function.gate else "needs no firmware register's leave",
+            f"service {service.name}: {function.name}",
+        )
+        return Route(handler, f"service {service.name}", source, service, function, steps)
+
+    def _obstacle(self, fid: int, service: Service, function: Function) -> str:
+        """Why the policy does not elect a function; "" when it does."""
+        if not self.policy.elects(function.gate):
+            return f"{function.gate} is clear"
+        if function.feature in self.policy.withheld:
+            return f"{function.feature} was switched off"
+        if not service.implements(function, self.look_up(fid)):
+            return f"{service.name} does not offer {function.name} here"
+        return ""
+
+    def _unknown(self, fid: int, conduit: Conduit, why: str) -> Route:
+        mode = self.modes["unknown.hvc"] if conduit is Conduit.HVC else "profile"
+        reply = self.profile.unknown if mode == "profile" else _UNKNOWN_MODES[mode]
+        source = self.profile.source("unknown")
+        if reply == "exit" and not self._leaves(fid):
+            reply = "not-supported"
+        steps = (why, f"the reply to the unknown is {reply}")
+        return Route(_FIXED[reply], why, source, steps=steps)
+
+    def _leaves(self, fid: int) -> bool:
+        """Whether an unknown call leaves for user space, once that is switched on."""
+        boundary = self.modes["exit.boundary"]
+        if boundary == "owner-range":
+            return FunctionId(fid).owner not in SERVED_OWNERS
+        return not is_psci(fid)
+
+    def _narrow(self, route: Route) -> Route:
+        """Keep a reply to the registers this profile writes, or the function's result takes."""
+        result = route.function.registers if route.function else 1
+        count = max(self.profile.reply_registers, result)
+        if count == FULL_REPLY:
+            return route
+        return route._replace(answer=_first_registers(route.answer, count))
+
+
+_SEED_001 = "kvmarm list, 19 Jul 2021, Pass PSCI to userspace (abi/D §D1, seed 001)"
+_MODE_INTERFACES = {
+    ("hvc.imm", "ignore"): "smccc",
+    ("hvc.imm", "switch-on-imm"): "enosys",
+    ("hvc.imm", "undef"): "undef",
+    ("smc", "handle"): "smccc",
+    ("smc", "-1"): "x0-only",
+    ("smc", "undef"): "undef",
+}
+_UNKNOWN_MODES = {"-1": "not-supported", "undef": "undef", "exit": "exit", "enosys": "enosys"}
+
+
+def _undef(call: Call) -> Answer:
+    return UNDEF
+
+
+def _x0_only(call: Call) -> Answer:
+    return Ret.only(NOT_SUPPORTED)
+
+
+def _enosys(call: Call) -> Answer:
+    return Ret.only(-errno.ENOSYS)
+
+
+def denied(call: Call) -> Answer:
+    """NOT_SUPPORTED in four registers, as KVM denies."""
+    return Ret.not_supported()
+
+
+def forward_to(target: str) -> Handler:
+    """A handler that leaves for user space, naming who is to answer there."""
+
+    def forward(call: Call) -> Answer:
+        return exits.Hypercall(vcpu=call.vcpu, call=call, forward_to=target)
+
+    return forward
+
+
+_FIXED: dict[str, Handler] = {
+    "undef": _undef,
+    "x0-only": _x0_only,
+    "enosys": _enosys,
+    "not-supported": denied,
+    "exit": forward_to(""),
+}
+
+
+def _first_registers(handler: Handler, count: int) -> Handler:
+    def narrowed(call: Call) -> Answer:
+        answer = handler(call)
+        if isinstance(answer, exits.SystemEvent):
+            answer.ret = answer.ret.first(count)
+        return answer.first(count) if isinstance(answer, Ret) else answer
+
+    return narrowed
