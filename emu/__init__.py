@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from emu.machine.function import Returned
     from emu.machine.instrument import Instrument
     from emu.machine.vm import Vm
-    from emu.world.el2 import El2
+    from emu.world.monitor import El2
     from emu.world.policy import Action
     from emu.world.profile import Profile, load_profile, profile_names
     from emu.world.service import Service, fn
@@ -29,7 +29,7 @@ _PLACES = {
     "Call": "base.smccc",
     "Conduit": "base.smccc",
     "Console": "base.console",
-    "El2": "world.el2",
+    "El2": "world.monitor",
     "EmuError": "base.errors",
     "FunctionId": "base.smccc",
     "Instrument": "machine.instrument",

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 from emu.arm.arch import mpidr
 from emu.base import exits
+from emu.base.bus import Place
 from emu.base.clock import Clock
-from emu.base.smccc import UNDEF, Conduit, Ret
+from emu.base.smccc import UNDEF, Call, Conduit, Ret
 from emu.machine.instrument import CallRecord, ExceptionRecord, Instrument
-from emu.world.el2 import El2
-from emu.world.service import MpState
+from emu.world.monitor import El2
+from emu.world.paper import PaperHost, PaperMemory
+from emu.world.service import MpState, NoMemory
 
 SUCCESS, NOT_SUPPORTED = 0, -1
 # PSCI, abi/B §B2.
@@ -76,6 +78,7 @@ class FakeHost:
         count = len(self.affinities)
         self.states = [MpState.RUNNABLE] * running + [MpState.STOPPED] * (count - running)
         self.stolen_time = stolen_time
+        self.paper, self.stolen_cycles = PaperHost(), 0
         self._entropy = entropy
 
     def mpidrs(self) -> list[int]:
@@ -102,14 +105,23 @@ class FakeHost:
         self.done.append(("random", bits))
         return self._entropy(bits)
 
-    def start_stolen_time(self, vcpu: int) -> int | None:
-        if not self.stolen_time:
-            return None
-        self.done.append(("zero", vcpu))
-        return RECORDS + 64 * vcpu
+    def registers(self, call: Call, count: int) -> tuple[int, ...]:
+        return (call.x + (0,) * (count - len(call.x)))[:count]
 
-    def has_stolen_time(self, vcpu: int) -> bool:
-        return self.stolen_time
+    def map(self, place: Place) -> None:
+        self.paper.map(place)
+
+    def memory(self, address: int, size: int, align: int = 1) -> PaperMemory:
+        if RECORDS <= address < 0x4000_0000 and not self.stolen_time:
+            raise NoMemory(address, size, "is outside RAM")
+        return self.paper.memory(address, size, align)
+
+    def interrupt(self, vcpu: int, intid: int, level: bool) -> None:
+        self.done.append(("interrupt", vcpu, intid, level))
+
+    def stolen(self, vcpu: int) -> int:
+        return self.stolen_cycles
+
 
 
 class FakeRegisters(dict[str, int]):

@@ -172,7 +172,7 @@ def test_what_is_named_exists():
         ("world/policy.py", "from emu import Vm", "for users"),
         ("world/policy.py", "from emu import __version__", ""),
         ("world/el2.py", "if True:\n    import unicorn.arm64_const", "only cpu.py"),
-        ("world/policy.py", "from emu.world.el2 import El2", ""),
+        ("world/policy.py", "from emu.world.monitor import El2", ""),
         ("world/el2.py", "from emu.base import exits", ""),
         ("engine/cpu.py", "import unicorn", ""),
         ("__init__.py", "from emu.cli import main", ""),

@@ -19,7 +19,7 @@ from emu.cli.main import main
 from emu.engine.engine import native_available
 from emu.judge.trial import CallLog, Judge, call_lines, run_within
 from emu.machine.vm import MIB, Vm
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 
 UBOOT = Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin")
 TALKATIVE = build_uboot.cached(build_uboot.default_cache())

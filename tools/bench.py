@@ -89,7 +89,7 @@ def hvc() -> Iterator[Figure]:
 
 def el2() -> Iterator[Figure]:
     """`El2.hypercall` alone, no guest."""
-    from emu.world.el2 import El2
+    from emu.world.monitor import El2
 
     machine, count = El2("kvm-6.12"), 200_000
 

@@ -60,9 +60,6 @@ PL031 = Place("PL031", 0x0901_0000, 0x1000)
 PL061 = Place("PL061", 0x0903_0000, 0x1000)
 VIRTIO_MMIO = Place("virtio-mmio slots", 0x0A00_0000, 32 * 0x200)
 FLASH = (Place("flash", 0, 0x0400_0000), Place("flash", 0x0400_0000, 0x0400_0000))
-STOLEN_TIME = Place("stolen-time records", 0x090A_0000, 0x1_0000)
-STOLEN_TIME_RECORD = 64
-"""One for each vCPU, 64-byte aligned (DEN0057; linux Documentation/virt/kvm/arm/pvtime.rst)."""
 RAM_BASE = 0x4000_0000
 ABSENT = (
     Place("GICv2m frame", 0x0802_0000, 0x1000),

@@ -27,7 +27,7 @@ from typing import IO, Any, NoReturn
 from emu.base.errors import SnapshotError
 
 MAGIC = b"\x89HVCEMU\n"
-SCHEMA = 4
+SCHEMA = 5
 PREFIX = struct.Struct("<8sIIQQ32s")
 HEADER_MAX = 32 << 20
 HEADER_LEVEL = 6

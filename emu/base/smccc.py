@@ -2,7 +2,8 @@
 
 A guest puts a 32-bit function identifier in w0 and its arguments in x1 onward, executes
 `HVC #0` or `SMC #0`, and reads the reply from x0 onward. This module names those pieces and
-nothing else: it knows no hypervisor, no function and no engine.
+nothing else: it knows no hypervisor, no function and no engine. Calls by other conventions are
+abi.py's; `Ret` serves them all.
 
 `Call` and `Ret` are tuples, because one of each is made for every trap. A `Ret` is made only
 by its named constructors, which fix how wide each result is and how many registers are
@@ -119,10 +120,11 @@ class FunctionId(int):
 
 
 class Call(NamedTuple):
-    """One trapped call, as the guest made it.
+    """One trapped call, as the guest made it, read by the SMC calling convention.
 
-    `x` holds x0 onward exactly as read (64 bits each): eight registers, or all eighteen when the
-    call is forwarded. `imm` is the 16-bit immediate, `vcpu` the caller's index.
+    `x` holds x0 onward exactly as read (64 bits each): eight registers, or more where the function
+    asks for them, where the immediate is not 0, and when the call is forwarded. `imm` is the 16-bit
+    immediate, `vcpu` the caller's index. A subclass reads them by another convention (abi.py).
     """
 
     x: tuple[int, ...]
@@ -134,6 +136,16 @@ class Call(NamedTuple):
     def fid(self) -> FunctionId:
         """w0: the upper half of x0 is not part of the identifier (DEN0028)."""
         return FunctionId(self.x[0])
+
+    @property
+    def number(self) -> int:
+        """Which function it is, as routes are found by: all of x0 (el2.py)."""
+        return self.x[0]
+
+    @property
+    def id(self) -> int:
+        """Which function it is, among those of every convention (abi.py)."""
+        return self.x[0] & MASK32
 
     def arg(self, n: int) -> int:
         """Argument register n, 32 bits of it for SMC32 and 64 for SMC64 (DEN0028)."""
@@ -173,6 +185,11 @@ class Ret(tuple[int, ...]):
         return tuple.__new__(cls, (x0 & MASK64, *(x & MASK64 for x in more)))
 
     @classmethod
+    def retry(cls, *x: int) -> Ret:
+        """These registers from x0 on, and PC is on the instruction again: it is made once more."""
+        return tuple.__new__(Retry, (value & MASK64 for value in x))
+
+    @classmethod
     def untouched(cls) -> Ret:
         """No register is written."""
         return _UNTOUCHED
@@ -199,6 +216,12 @@ class Ret(tuple[int, ...]):
     def __repr__(self) -> str:
         inside = ", ".join(f"x{n}={value:#x}" for n, value in enumerate(self))
         return f"Ret({inside})"
+
+
+class Retry(Ret):
+    """A reply after which the guest makes its call again, as Xen continues a long hypercall."""
+
+    __slots__ = ()
 
 
 _UNTOUCHED: Ret = tuple.__new__(Ret, ())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from emu.base.endings import Ending
     from emu.machine.terminal import Keyboard
     from emu.machine.vm import Vm
-    from emu.world.el2 import El2
+    from emu.world.monitor import El2
 
 
 POLICY_OPTIONS = {
@@ -263,7 +263,7 @@ def call(options: Any) -> int:
     from emu.base.smccc import Ret
     from emu.watch.explain import call_lines, make_call
     from emu.world.describe import answer_text, subject_of
-    from emu.world.el2 import El2
+    from emu.world.monitor import El2
     from emu.world.paper import PaperHost
 
     if len(options.args) > 7 or options.imm > 0xFFFF:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SMC_KEY = 1 << 32
 """Set in the key of an SMC's frame; below it is the function identifier."""
+OTHER_KEY = 1 << 40
+"""Set in the key of a call's frame that is none by SMCCC; below it is which such function."""
 
 
 class Event(enum.IntEnum):
@@ -37,6 +39,10 @@ class Event(enum.IntEnum):
 
 Price = tuple[int, int]
 """A key and sixteenths of a cycle, as the engine takes them."""
+
+
+MOST_OTHERS = 4096
+"""Our choice: functions by other ABIs that are told apart, for a guest that calls all numbers."""
 
 
 class CallCost(NamedTuple):
@@ -74,6 +80,8 @@ class Tolls:
     def __init__(self, costs: TrapPrices, hooks: Clockwork) -> None:
         self.costs, self._trap = costs, hooks.trap
         self._made: dict[int, _Made] = {}
+        self.others: dict[int, int] = {}
+        """Functions by other ABIs than SMCCC, by their ids: the how-manieth was met."""
         self._sides = {
             conduit: (entry.cycles, handler.cycles, back.cycles)
             for conduit, entry, handler, back in (
@@ -103,7 +111,7 @@ class Tolls:
 
     def enter(self, call: Call) -> None:
         """A call has trapped."""
-        key = _key(call)
+        key = self._key(call)
         made = self._made.get(key)
         if made is None:
             made = self._made[key] = _Made()
@@ -112,7 +120,7 @@ class Tolls:
 
     def leave(self, call: Call, *, by_vmm: bool = False) -> None:
         """It was answered; `by_vmm`: not where it trapped to."""
-        key = _key(call)
+        key = self._key(call)
         made = self._made.setdefault(key, _Made())  # of a machine just loaded
         _, handler, back = self._sides[call.conduit]
         if by_vmm:
@@ -130,10 +138,15 @@ class Tolls:
         """Something else has happened."""
         self._trap(*self.price(event), True)
 
-
-def _key(call: Call) -> int:
-    """What a call's frame is called by."""
-    return call.x[0] & MASK32 | (SMC_KEY if call.conduit is Conduit.SMC else 0)
+    def _key(self, call: Call) -> int:
+        """What a call's frame is called by."""
+        by = SMC_KEY if call.conduit is Conduit.SMC else 0
+        if type(call) is Call:
+            return call.x[0] & MASK32 | by
+        place = self.others.get(call.id, MOST_OTHERS)
+        if place == MOST_OTHERS > len(self.others):
+            place = self.others[call.id] = len(self.others)
+        return OTHER_KEY | by | place
 
 
 def open_tolls(name: str, hooks: Clockwork) -> Tolls:

@@ -211,7 +211,7 @@ class Engine:
         self.cpu = Cpu(core)
         self.get, self.set = self.cpu.get, self.cpu.set
         memory = Memory(self.cpu)
-        self._memory = memory
+        self.memory = memory
         self.ram, self.has_ram = memory.ram, memory.has
         self.read, self.write_data, self.overlaps_ram = memory.read, memory.write, memory.overlaps
         self.read_virtual, self.write_virtual = self.cpu.read_virtual, self.cpu.write_virtual
@@ -377,7 +377,7 @@ class Engine:
 
     def map_ram(self, base: int, size: int) -> None:
         """One more RAM."""
-        self._memory.map(base, size)
+        self.memory.map(base, size)
         self._watch_holes()
 
     def _watch_holes(self) -> None:
@@ -388,7 +388,7 @@ class Engine:
         """
         while self._holes:
             self.cpu.unhook(self._holes.pop())
-        for begin, end in self._memory.holes():
+        for begin, end in self.memory.holes():
             handle = self.cpu.hook(HOOK_MEM_UNMAPPED, self._on_unmapped, begin=begin, end=end)
             self._holes.append(handle)
 
@@ -517,6 +517,10 @@ class Engine:
     def unmake_call(self) -> None:
         """Let the call just trapped be still to come: PC is on it."""
         self.set("PC", self._uncount_call())
+
+    def make_call_again(self) -> None:
+        """Put PC on the call just trapped: it was made, and is made once more."""
+        self.set("PC", self.get("PC") - arch.INSN_SIZE)
 
     def _uncount_call(self) -> int:
         self.hooks.take_back_last()

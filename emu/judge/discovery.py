@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from emu.arm.arch import EC_SVC64, INSN_SIZE, VECTOR_TABLE, exception_class
+from emu.base.abi import Abi
 from emu.base.endings import Ending
 from emu.base.exits import Exit
 from emu.base.smccc import MASK32, UNDEF, Call, Ret
@@ -35,7 +36,7 @@ from emu.judge.facts import (
 )
 from emu.judge.rules import RULES, Rule, broken, declare
 from emu.machine.instrument import CallRecord, ExceptionRecord, Instrument
-from emu.world.describe import arguments, is_xen_hypercall, subject_of
+from emu.world.describe import arguments, subject_of
 
 __all__ = ["RULES", "Facts", "Inspector", "Rule", "Verdict", "Watched"]
 
@@ -105,6 +106,7 @@ CRASH = declare(
     "no TRNG, hence no driver, and its pointer is used all the same",
     "treat every refusal as an answer: say so, and do without",
 )
+OFF = (SYSTEM_OFF, SYSTEM_RESET)
 SPIN_LIMIT = 1000
 """Our choice: refusals in a row that are no longer retries."""
 MAX_KEPT = 500
@@ -250,8 +252,8 @@ class Inspector(Instrument):
     def on_call(self, record: CallRecord) -> None:
         """Hold one call against the rules, then learn from its answer."""
         memory, call = self._m, record.call
-        if is_xen_hypercall(call):
-            # /hypervisor announces it, not /psci, and its answer is no reply by SMCCC.
+        if isinstance(call, Abi):
+            # Another device tree node announces it, and its answer is no status of SMCCC's.
             if record.answer is UNDEF:
                 self._undefined(record)
             return
@@ -290,7 +292,7 @@ class Inspector(Instrument):
             return
         for code in (refusal.x0, refusal.x0 & MASK32):
             if abs(record.far - code) <= NEAR:
-                call = name_of(refusal.record.call.fid)
+                call = name_of(refusal.record.call.id)
                 self._note(ERROR_AS_ADDRESS, record.cycles, record.vcpu, record.pc,
                            f"{call} has answered {signed(refusal.x0)}, and {record.far:#x} "
                            "is accessed")
@@ -305,12 +307,12 @@ class Inspector(Instrument):
         how = record.call.conduit.upper()
         if facts.method:
             self._add(CONDUIT_UNKNOWN, record,
-                      f"{name_of(record.call.fid)} by {how} before /psci method was read")
+                      f"{name_of(record.call.id)} by {how} before /psci method was read")
         elif record.answer is UNDEF:
             self._m.blind = record
         elif not self._vm.engine.get("VBAR_EL1"):
             self._add(CONDUIT_UNKNOWN, record,
-                      f"{name_of(record.call.fid)} by {how}, and there is no /psci")
+                      f"{name_of(record.call.id)} by {how}, and there is no /psci")
 
     def _undefined(self, record: CallRecord) -> None:
         """Nobody answered: a guest that is prepared arrives behind the instruction."""
@@ -330,14 +332,14 @@ class Inspector(Instrument):
         for name, value in _arguments(record.call):
             if value in (refusal.x0, refusal.x0 & MASK32):
                 self._add(ERROR_AS_ARGUMENT, record,
-                          f"{name_of(record.call.fid)} with {name} = {value:#x}, which is what "
-                          f"{name_of(refusal.record.call.fid)} has answered")
+                          f"{name_of(record.call.id)} with {name} = {value:#x}, which is what "
+                          f"{name_of(refusal.record.call.id)} has answered")
 
     def _after_off(self, record: CallRecord) -> None:
         off = self._m.off
-        if off is not None and record.call.fid not in (SYSTEM_OFF, SYSTEM_RESET):
-            self._add(OFF_RETURNED, record, f"{name_of(record.call.fid)} after "
-                      f"{name_of(off.call.fid)} came back with {signed(off.answer.x0)}")
+        if off is not None and record.call.id not in OFF:
+            self._add(OFF_RETURNED, record, f"{name_of(record.call.id)} after "
+                      f"{name_of(off.call.id)} came back with {signed(off.answer.x0)}")
 
     def _answered(self, record: CallRecord) -> None:
         answer, call, memory = record.answer, record.call, self._m
@@ -347,19 +349,19 @@ class Inspector(Instrument):
         memory.refusals.pop(call.vcpu, None)
         if refused:
             memory.refusals[call.vcpu] = _Refusal(record, answer.x0)
-        if call.fid & ~SMC64 == CPU_ON:
+        if call.id & ~SMC64 == CPU_ON:
             memory.cpus_refused.pop(call.arg(1), None)
             if refused and len(memory.cpus_refused) < MAX_KEPT:
                 memory.cpus_refused[call.arg(1)] = record
-        if call.fid in (SYSTEM_OFF, SYSTEM_RESET):
+        if call.id in OFF:
             memory.off = record
-        if call.fid == PV_TIME_ST and not refused:
+        if call.id == PV_TIME_ST and not refused:
             self._watch_record(record, answer.x0)
         self._entropy(record)
 
     def _entropy(self, record: CallRecord) -> None:
         spins, vcpu = self._m.spins, record.call.vcpu
-        empty = record.call.fid in TRNG_RND and signed(record.answer.x0) == NO_ENTROPY
+        empty = record.call.id in TRNG_RND and signed(record.answer.x0) == NO_ENTROPY
         spins[vcpu] = spins.get(vcpu, 0) + 1 if empty else 0
         if spins[vcpu] == SPIN_LIMIT:
             self._add(NO_ENTROPY_SPIN, record, f"{SPIN_LIMIT} times NO_ENTROPY in a row")
@@ -400,20 +402,20 @@ class Inspector(Instrument):
             record = self._m.cpus_refused[waits[0]]
             self._add(REFUSED_WAIT, record, f"CPU_ON of {waits[0]:#x} has answered "
                       f"{signed(record.answer.x0)}, and nothing was called since")
-        elif stuck and refused and last.call.fid not in (SYSTEM_OFF, SYSTEM_RESET):
+        elif stuck and refused and last.call.id not in OFF:
             self._life.look(self._life.now, self._vm.console.printed, every=0)
             if ending is not Ending.FLOOD and self._life.goes_on(last.cycles):
                 return
-            self._add(HANG, last, f"{name_of(last.call.fid)} has answered "
+            self._add(HANG, last, f"{name_of(last.call.id)} has answered "
                       f"{signed(last.answer.x0)}, and that was the last call")
         elif refused and self._m.died and ending in (Ending.FAULT, Ending.EXIT):
             self._crashed(last)
 
     def _crashed(self, last: CallRecord) -> None:
         known = {verdict.rule for verdict in self._m.found.values()}
-        off = last.call.fid in (SYSTEM_OFF, SYSTEM_RESET)
+        off = last.call.id in OFF
         if not known & {ERROR_AS_ADDRESS, UNPREPARED}:
-            self._add(OFF_RETURNED if off else CRASH, last, f"{name_of(last.call.fid)} has "
+            self._add(OFF_RETURNED if off else CRASH, last, f"{name_of(last.call.id)} has "
                       f"answered {signed(last.answer.x0)}, and an exception ended the guest")
 
     # -- keeping ----------------------------------------------------------------------------------
@@ -457,5 +459,5 @@ def _arguments(call: Call) -> list[tuple[str, int]]:
 
 def _is_about(call: Call, cpu: int) -> bool:
     """Whether a call is CPU_ON or AFFINITY_INFO of that CPU."""
-    return call.fid & ~SMC64 in (CPU_ON, CPU_ON + 1) and call.arg(1) == cpu
+    return call.id & ~SMC64 in (CPU_ON, CPU_ON + 1) and call.arg(1) == cpu
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from emu.base.smccc import MASK32, UNDEF, Call, Ret, uuid_text
+from emu.base.abi import Abi
+from emu.base.smccc import MASK32, MASK64, UNDEF, Call, Ret, uuid_text
 from emu.world.describe import UID_OWNERS, subject
 
 PSCI_VERSION, PSCI_FEATURES = 0x8400_0000, 0x8400_000A
@@ -33,9 +34,9 @@ def signed(value: int) -> int:
     return value - (1 << 32) if value >> 31 else value
 
 
-def name_of(fid: int) -> str:
-    """A function's name, or its number."""
-    return subject(fid & MASK32).name
+def name_of(id: int) -> str:
+    """A function's name, or its number; what is no id by another ABI is a number of SMCCC's."""
+    return subject(id if id > MASK64 else id & MASK32).name
 
 
 def returns_x0_alone(fid: int) -> bool:
@@ -68,7 +69,9 @@ class Facts:
     vendor_features: int | None = None
 
     def learn(self, call: Call, answer: object) -> bool:
-        """Take in one answer; whether it may have changed anything."""
+        """Take in one answer; whether it may have changed anything: only SMCCC tells."""
+        if isinstance(call, Abi):
+            return False
         conduit = str(call.conduit)
         new = conduit not in self.conduits and answer is not UNDEF
         if new:

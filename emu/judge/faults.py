@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from emu.arm.arch import MPIDR_AFFINITY
+from emu.base.abi import Abi
 from emu.base.exits import SystemEvent
 from emu.base.smccc import (
     INVALID_PARAMETER,
@@ -44,7 +45,7 @@ from emu.judge.facts import (
     signed,
 )
 from emu.machine.instrument import CallRecord
-from emu.world.describe import UID_OWNERS, subject
+from emu.world.describe import UID_OWNERS, meant, subject
 from emu.world.service import Answer
 
 FEATURES = (PSCI_FEATURES, ARCH_FEATURES, PV_TIME_FEATURES)
@@ -89,8 +90,7 @@ class Mutation(NamedTuple):
 
 def key_of(call: Call) -> tuple[int, int]:
     """Which call it is: its function, and what it asks about."""
-    fid = int(call.fid)
-    return fid, call.arg32(1) if fid in FEATURES else 0
+    return call.id, call.arg32(1) if call.id in FEATURES else 0
 
 
 # -- what is done to an answer ------------------------------------------------------------------
@@ -100,15 +100,29 @@ Ask = Callable[[Call], Answer]
 
 def _invalid(call: Call) -> Ret:
     """The interface's own word for a bad argument."""
-    codes = subject(call.fid).codes
-    return Ret.value(next((c for c, n in codes.items() if "INVALID" in n), INVALID_PARAMETER))
+    codes = subject(call.id).codes
+    return _value(call, next((c for c, n in codes.items() if "INVAL" in n), INVALID_PARAMETER))
+
+
+def _value(call: Call, x0: int) -> Ret:
+    """A reply of this value in as many registers as the call's ABI writes."""
+    return Ret.only(x0) if isinstance(call, Abi) else Ret.value(x0)
+
+
+def _unknown(call: Call) -> Ret:
+    """What a function gets that nobody has."""
+    return call.unknown if isinstance(call, Abi) else Ret.value(NOT_SUPPORTED)
+
+
+def _ones(call: Call) -> Ret:
+    return Ret.only(*(MASK64,) * (1 if isinstance(call, Abi) else 4))
 
 
 REPLACED: dict[str, Callable[[Call], Answer]] = {
-    "not-supported": lambda call: Ret.value(NOT_SUPPORTED),
+    "not-supported": _unknown,
     "invalid": _invalid,
-    "zero": lambda call: Ret.value(0),
-    "ones": lambda call: Ret.only(MASK64, MASK64, MASK64, MASK64),
+    "zero": lambda call: _value(call, 0),
+    "ones": _ones,
     "undefined": lambda call: UNDEF,
     "denied": lambda call: Ret.value(DENIED),
     "no-entropy": lambda call: Ret.value(NO_ENTROPY),
@@ -161,16 +175,16 @@ class Injector:
         """Whether vCPUs may be put to sleep at any time."""
         return self.mutation.kind == "cpu-late"
 
-    def __call__(self, call: Call, ask: Ask) -> Answer:
-        mutation = self.mutation
+    def __call__(self, asked: Call, ask: Ask) -> Answer:
+        mutation, call = self.mutation, meant(asked)
         if mutation.fid != EVERY and key_of(call) != (mutation.fid, mutation.about):
-            return ask(call)
+            return ask(asked)
         self._turn += 1
         if mutation.turn not in (0, self._turn):
-            return ask(call)
+            return ask(asked)
         if mutation.kind in REPLACED:
             return REPLACED[mutation.kind](call)
-        answer = ask(call)
+        answer = ask(asked)
         self._effects(call, answer)
         return _changed(mutation, answer) if isinstance(answer, Ret) and answer else answer
 
@@ -211,7 +225,7 @@ def mutations(trace: Sequence[CallRecord]) -> list[Mutation]:
 def _kinds(record: CallRecord, facts: Facts) -> Iterator[tuple[str, int]]:
     """(kind, bit) for one call with its true answer."""
     call, answer = record.call, record.answer
-    fid = call.fid
+    fid = call.id
     yield "not-supported", 0
     yield "undefined", 0
     yield "zero", 0
@@ -223,6 +237,8 @@ def _kinds(record: CallRecord, facts: Facts) -> Iterator[tuple[str, int]]:
     if not isinstance(answer, Ret) or not answer:
         return
     yield from (("flip", bit) for bit in BITS)
+    if isinstance(call, Abi):  # its replies write what they say, and nothing is left open
+        return
     yield from _allowed(call, answer, facts)
     if fid & ~SMC64 == CPU_ON:
         yield "denied", 0
@@ -263,7 +279,8 @@ def _more(chosen: Iterable[Mutation], count: int, dice: random.Random) -> list[M
     flips = [m for m in chosen if m.kind == "flip"]
     seen, found = set(chosen), list[Mutation]()
     for _ in range(20 * count if flips else 0):
-        extra = dice.choice(flips)._replace(bit=dice.randrange(256))
+        one = dice.choice(flips)
+        extra = one._replace(bit=dice.randrange(256 if one.fid <= MASK32 else 64))
         if extra not in seen:
             seen.add(extra)
             found.append(extra)

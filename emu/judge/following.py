@@ -35,12 +35,12 @@ from emu.arm.decoding import (
     is_move,
     looks_at_upper_half,
 )
+from emu.base.abi import Abi
 from emu.base.smccc import MASK64, Ret
 from emu.judge.discovery import ERROR_AS_ADDRESS, Verdict, place_of
 from emu.judge.facts import Facts, name_of, returns_x0_alone, signed
 from emu.judge.rules import declare
 from emu.machine.instrument import CallRecord, Instrument
-from emu.world.describe import is_xen_hypercall
 
 ERROR_AS_COUNT = declare(
     "error-used-as-count", "an error code used as a count",
@@ -125,12 +125,12 @@ class Follower(Instrument):
         self._facts.learn(call, answer)
         self._end()
         caller = self._vm.engine.get("X30")
-        key = (record.pc, caller, int(call.fid))
+        key = (record.pc, caller, call.id)
         if not isinstance(answer, Ret) or not answer or key in self._seen:
             return
         if len(self._seen) >= MAX_FOLLOWED:
             return
-        if is_xen_hypercall(call):  # 64 bits wide, and with rules of its own
+        if isinstance(call, Abi):  # 64 bits wide, and with rules of its own
             return
         self._seen.add(key)
         trail = Trail(record, answer.x0)

@@ -29,7 +29,7 @@ from emu.base.exits import Exit
 from emu.base.smccc import MASK32, MASK64, Call, Conduit, Ret, Undef
 from emu.judge.callspec import Argument, CallSpec, Field
 from emu.judge.facts import signed
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 from emu.world.paper import PaperHost
 from emu.world.profile import DEFAULT_PROFILE
 from emu.world.service import Service

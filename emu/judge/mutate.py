@@ -131,7 +131,7 @@ def observe(subject: Subject, mutation: Mutation | None) -> Observation:
     verdicts = inspector.verdicts(ending)
     return Observation(
         ending, status, exit_detail(exit), vm.console.text(MAX_OUTPUT),
-        tuple(int(record.call.fid) for record in log.records), frozenset(log.functions),
+        tuple(record.call.id for record in log.records), frozenset(log.functions),
         frozenset(map(_mark, verdicts)),
         inspector.died, verdicts, vm.clock.cycles,
     )  # fmt: skip

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from emu.arm.arch import MPIDR_AFFINITY
+from emu.base.abi import Abi
 from emu.base.smccc import Call, FunctionId, Owner
 from emu.judge.facts import (
     ARCH_FEATURES,
@@ -30,7 +31,7 @@ from emu.judge.facts import (
     Facts,
     name_of,
 )
-from emu.world.describe import is_xen_hypercall, subject
+from emu.world.describe import subject
 
 CPU_SUSPEND, SET_SUSPEND_MODE, RESET2 = 0x8400_0001, 0x8400_000F, 0x8400_0012
 SOC_ID = 0x8000_0002
@@ -78,9 +79,9 @@ def rule(name: str, title: str, source: str, example: str, fix: str) -> Callable
 
 
 def broken(facts: Facts, call: Call) -> list[tuple[str, str]]:
-    """(rule, what happened) for each rule that a call breaks; a hypercall of Xen's keeps none."""
+    """(rule, what happened) for each rule that a call breaks; they are SMCCC's."""
     found: list[tuple[str, str]] = []
-    if is_xen_hypercall(call):
+    if isinstance(call, Abi):
         return found
     for name, check in CHECKS:
         text = check(facts, call)

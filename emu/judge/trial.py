@@ -22,7 +22,7 @@ from emu.machine.instrument import CallRecord, Instrument
 from emu.machine.vm import Vm
 from emu.watch.trace import exit_detail
 from emu.world.describe import answer_text, by_text, call_text, subject_of
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 from emu.world.profile import DEFAULT_PROFILE
 
 MIB = 1 << 20
@@ -112,7 +112,7 @@ class CallLog(Instrument):
         if self.total <= MAX_CALLS:
             self.records.append(record)
         if len(self.functions) < MAX_CALLS:
-            self.functions.add(int(record.call.fid))
+            self.functions.add(record.call.id)
 
 
 class Judge:

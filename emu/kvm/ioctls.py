@@ -49,6 +49,7 @@ from emu.kvm.vcpu import KvmVcpu
 from emu.machine.vm import MIB, Vm
 from emu.world.policy import RegisterKind
 from emu.world.profile import DEFAULT_PROFILE, Profile, load_profile
+from emu.world.service import NoMemory
 from emu.world.services.asyncpf import AsyncPf
 
 PAGE_SHIFT = 12
@@ -205,10 +206,11 @@ class KvmVm:
         service = self.vm.el2.services.get("asyncpf")
         if not isinstance(service, AsyncPf) or index not in service.pages:
             raise KvmError(f"vCPU {index} has not asked for page events", errno.ENXIO)
-        address = service.pages[index] << PAGE_SHIFT
-        if not self.vm.engine.has_ram(address, 4):
-            raise KvmError(f"vCPU {index} named a page outside its memory", errno.EFAULT)
-        self.write(address, reason.to_bytes(4, "little"))
+        try:
+            address = service.page_event(index, reason)
+        except NoMemory:
+            where = f"vCPU {index} named a page outside its memory"
+            raise KvmError(where, errno.EFAULT) from None
         self.vm.focus(index)
         self.vm.engine.inject_abort(address, self.vm)
 

@@ -21,7 +21,7 @@ from emu.kvm.vcpu import KvmVcpu
 from emu.machine.instrument import CallRecord, Instrument
 from emu.watch.explain import questions
 from emu.world.describe import answer_text, call_text, subject_of
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 from emu.world.paper import PaperHost
 from emu.world.policy import Policy, RegisterKind
 from emu.world.profile import Profile

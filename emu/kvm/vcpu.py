@@ -42,6 +42,7 @@ from emu.world.policy import FwReg, Policy, RegisterKind
 from emu.world.profile import VmmRules
 from emu.world.service import MpState
 from emu.world.services.psci import V0_1, VERSION_REGISTER
+from emu.world.services.pvtime import PvTime
 
 
 class VmFile(Protocol):
@@ -390,7 +391,9 @@ class KvmVcpu:
         if not self.kvm_vm.vm.engine.has_ram(address, ALIGNMENT):
             raise KvmError("no memory slot holds the record", errno.EINVAL)
         self.pvtime = address
-        self._vcpu.stolen_base = address
+        service = self.kvm_vm.vm.el2.services["pvtime"]
+        assert isinstance(service, PvTime)
+        service.place(self.index, address)
 
     def get_device_attr(self, group: int, attribute: int) -> int:
         """KVM_GET_DEVICE_ATTR: all ones before it was set."""

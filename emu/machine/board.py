@@ -44,6 +44,8 @@ from emu.world.service import MpState
 
 UART, RTC, GPIO = 33, 34, 39
 """INTIDs: SPI 1, 2 and 7 (qemu v7.2 hw/arm/virt.c: a15irqmap)."""
+FIRST_SPI = 32
+"""IHI 0069: INTIDs below it are each vCPU's own."""
 MONITOR_LINE = 4
 """Of a vCPU's `lines`, beside those of the two timers."""
 GIC_VERSIONS = (2, 3)
@@ -74,6 +76,7 @@ class Board:
         self.current = 0
         """Index of the vCPU that has the engine."""
         self.gic: Any = None
+        machine.drive = self._driver()
 
     @property
     def running(self) -> Vcpu:
@@ -152,6 +155,19 @@ class Board:
             self.make("gic")
         if self.gic is not None:
             self.gic.set_level(intid, level)
+
+    def _driver(self) -> Callable[[int, int, bool], None]:
+        """Drives the line of a PPI of a vCPU or of an SPI, for services."""
+        board = weakref.ref(self)
+
+        def drive(vcpu: int, intid: int, level: bool) -> None:
+            found = board()
+            assert found is not None
+            if found.gic is None:
+                found.make("gic")
+            found.gic.set_level(intid, level, vcpu if intid < FIRST_SPI else 0)
+
+        return drive
 
     def _make_pl011(self) -> None:
         self.devices["pl011"] = uart = Pl011(self.console, self._line(UART))

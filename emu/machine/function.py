@@ -30,7 +30,6 @@ from typing import Any, NamedTuple, Protocol, SupportsIndex
 from emu.arm import arch
 from emu.arm.timers import NEVER
 from emu.base import exits
-from emu.base.bus import STOLEN_TIME
 from emu.base.clock import Clock
 from emu.base.errors import EmuError
 from emu.base.exits import Exit, Fault
@@ -347,7 +346,8 @@ def call(
     with bench.in_use(), _borrowed(vm, recorder):
         arguments = _Arguments(vm.engine, bench, args)
         watched = Watched(
-            vm.engine, (bench.base, STOLEN_TIME.base), bench.buffers, bench.used
+            vm.engine, (bench.base, *(region.base for region in vm.machine.regions)),
+            bench.buffers, bench.used,
         )
         kept = _prepare(vm, bench, address, arguments, result)
         cycles, instructions = vm.clock.cycles, vm.engine.instructions

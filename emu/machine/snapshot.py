@@ -48,7 +48,7 @@ from emu.images.symbols import Symbols
 from emu.machine.board import DEVICES, GIC_VERSIONS, Board
 from emu.machine.timing import Timing, choose_timing
 from emu.machine.vcpus import Machine, Start, Vcpu
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 from emu.world.policy import FilterRange, FwReg, Policy
 from emu.world.profile import Profile, profile_of
 from emu.world.routing import Route
@@ -59,8 +59,6 @@ MAX_MEMORIES, MAX_MEMORY = 64, 65 << 30
 """The 64 GiB of vm.py, stolen-time records and what ioctls.py maps besides."""
 ADDRESSES = 1 << 44
 """Physical addresses of a Cortex-A72 (DDI 0487, ID_AA64MMFR0_EL1.PARange)."""
-STOLEN_RECORD = 16
-"""Bytes of a stolen-time record that are written (DEN0057)."""
 REGISTER_BITS = {"PSTATE": 32, "FPCR": 32, "FPSR": 32}
 TIMER_VALUES = 7
 """timers.py:Timers.state."""
@@ -112,8 +110,6 @@ class _VcpuState:
     admitted: bool
     start: Start | None
     stolen: Cycles
-    stolen_start: Cycles | None
-    stolen_base: int | None
     ready_since: Cycles | None
     timers: tuple[int, ...]
     pmu: PmuState
@@ -327,7 +323,7 @@ def _capture_vcpu(vm: Saved, vcpu: Vcpu) -> _VcpuState:
         registers = vm.engine.read_vcpu(None if vcpu is vm._vcpu else vcpu.context)
     return _VcpuState(
         vcpu.mpidr, vcpu.state, vcpu.waiting, vcpu.admitted, vcpu.start, vcpu.stolen,
-        vcpu.stolen_start, vcpu.stolen_base, vcpu.ready_since, vcpu.timers.state,
+        vcpu.ready_since, vcpu.timers.state,
         vcpu.pmu.state, b"" if vcpu.predictor is None else zlib.compress(vcpu.predictor.state),
         b"" if vcpu.caches is None else zlib.compress(vcpu.caches.state), vcpu.lines, registers,
     )  # fmt: skip
@@ -365,7 +361,6 @@ def _check(state: _State) -> None:
 
 def _check_vcpu(place: str, vcpu: _VcpuState, state: _State) -> None:
     _demand((vcpu.ready_since or 0) <= state.cycles, f"{place}.ready_since lies in the future")
-    _demand((vcpu.stolen_start or 0) <= vcpu.stolen, f"{place}.stolen_start exceeds stolen")
     _demand(len(vcpu.timers) == TIMER_VALUES and max(*vcpu.timers[:2], vcpu.timers[6]) <= 3
             and vcpu.lines <= 7, f"{place} has no such timers")
     timing = choose_timing(state.core, state.timing)
@@ -403,7 +398,7 @@ def _check_registers(place: str, registers: dict[str, int]) -> None:
 
 
 def _check_call(call: Call, state: _State) -> None:
-    _demand(8 <= len(call.x) <= 18, "a call has 8 to 18 registers")
+    _demand(8 <= len(call.x) <= 31, "a call has 8 to 31 registers")
     _demand(call.imm <= 0xFFFF and call.vcpu < len(state.vcpus), "a call has no vCPU, or no HVC")
 
 
@@ -425,9 +420,6 @@ def _restore(vm: Saved, state: _State, file: SaveFile) -> None:
     _restore_memory(vm.engine, state, file)
     for vcpu, saved in zip(vm.machine.vcpus, state.vcpus, strict=True):
         _restore_vcpu(vcpu, saved)
-        stolen = vcpu.stolen_base
-        _demand(stolen is None or vm.engine.has_ram(stolen, STOLEN_RECORD),
-                f"the record of vCPU {vcpu.index} lies nowhere")
     hooks = vm.engine.hooks
     hooks.cycles, hooks.instructions = state.cycles, state.instructions
     hooks.fraction, hooks.kept_cost = state.fraction, state.last_cost
@@ -442,9 +434,8 @@ def _restore(vm: Saved, state: _State, file: SaveFile) -> None:
     vm._calls, vm._last_call = state.calls, state.last_call
     vm._exit = _restore_exit(state)
     if state.forwarded is not None:
-        call = state.forwarded
-        route = vm.el2.route(call.x[0], call.conduit, call.imm, call.vcpu)
-        vm._forwarded = call, route
+        call = vm.el2.read(*state.forwarded)
+        vm._forwarded = call, vm.el2.route_of(call)
 
 
 def _restore_policy(el2: El2, state: _State) -> None:
@@ -517,7 +508,6 @@ def _restore_memory(engine: Engine, state: _State, file: SaveFile) -> None:
 def _restore_vcpu(vcpu: Vcpu, saved: _VcpuState) -> None:
     vcpu.mpidr, vcpu.state, vcpu.waiting = saved.mpidr, saved.state, saved.waiting
     vcpu.admitted, vcpu.start, vcpu.stolen = saved.admitted, saved.start, saved.stolen
-    vcpu.stolen_start, vcpu.stolen_base = saved.stolen_start, saved.stolen_base
     vcpu.ready_since = saved.ready_since
     vcpu.timers.state, vcpu.pmu.state, vcpu.lines = saved.timers, saved.pmu, saved.lines
     if vcpu.predictor is not None:

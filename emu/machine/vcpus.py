@@ -1,4 +1,4 @@
-"""The machine as services see it: vCPUs, clock, entropy and stolen time. No Unicorn here.
+"""The machine as services see it: vCPUs, clock, memory, interrupts, entropy. No Unicorn here.
 
 This is the `Host` of a running VM. A service changes the state of vCPUs; the VM notices through
 `changed` and acts on it before the next instruction.
@@ -7,20 +7,21 @@ This is the `Host` of a running VM. A service changes the state of vCPUs; the VM
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from emu.arm.arch import mpidr
 from emu.arm.pmu import Pmu
 from emu.arm.pmu import State as PmuState
 from emu.arm.timers import NEVER, Timers
-from emu.base.bus import STOLEN_TIME, STOLEN_TIME_RECORD
+from emu.base.bus import Place
 from emu.base.clock import Clock
 from emu.base.entropy import Splitmix
+from emu.base.smccc import Call
 from emu.cycles.caches import Caches, Hierarchy
 from emu.cycles.predictor import Predictor
-from emu.world.service import MpState
+from emu.world.service import MpState, NoMemory, check_line
 
 
 @dataclass(slots=True)
@@ -36,8 +37,7 @@ class Vcpu:
     """One vCPU. `context` is the engine's; `start` is set while a reset is due.
 
     `stolen` counts the cycles it could have run while another vCPU did, as KVM's run_delay
-    does. `stolen_base` is where its record lies, outside guest RAM, None without PV time, and
-    `stolen_start` what the record counts from. `ready_since` is when it last became ready, None
+    does. `ready_since` is when it last became ready, None
     while it runs or sleeps. `admitted`: a CPU_ON of it is granted (vCPU hot-add). `lines` are
     the timers whose interrupt lines are high, 4 stands for the performance monitor's, and
     `alarm` is when the next timer goes (board.py). `predictor` is there where branches are timed,
@@ -51,8 +51,6 @@ class Vcpu:
     start: Start | None = None
     context: Any = field(default=None, repr=False)
     stolen: int = 0
-    stolen_start: int | None = None
-    stolen_base: int | None = None
     ready_since: int | None = None
     admitted: bool = True
     timers: Timers = field(default_factory=Timers, repr=False)
@@ -81,6 +79,30 @@ class Vcpu:
         return self.state is MpState.RUNNABLE and not self.waiting
 
 
+class GuestMemory(Protocol):
+    """All RAM there is, by guest-physical addresses (engine/memory.py)."""
+
+    def has(self, address: int, size: int) -> bool: ...
+
+    def read(self, address: int, size: int) -> bytes: ...
+
+    def write(self, address: int, data: bytes) -> None: ...
+
+
+class Window(NamedTuple):
+    """Some of it, as a service is shown it."""
+
+    memory: GuestMemory
+    address: int
+    size: int
+
+    def read(self, offset: int = 0, size: int | None = None) -> bytes:
+        return self.memory.read(self.address + offset, self.size - offset if size is None else size)
+
+    def write(self, data: bytes, offset: int = 0) -> None:
+        self.memory.write(self.address + offset, data)
+
+
 class Machine:
     """The vCPUs and what they share: `last_level` is their cache, where there is a hierarchy."""
 
@@ -90,7 +112,8 @@ class Machine:
         clock: Clock,
         seed: int,
         *,
-        stolen_time: bool,
+        memory: GuestMemory,
+        registers: Callable[[int], tuple[int, ...]],
         predictors: bool = False,
         hierarchy: Hierarchy | None = None,
     ) -> None:
@@ -99,15 +122,13 @@ class Machine:
         self.vcpus: list[Vcpu] = []
         for index in range(cpus):
             self._add(mpidr(index), MpState.STOPPED)
-        if stolen_time:
-            self.place_stolen_time()
         self.changed = False
         self.entropy = Splitmix(seed)
-
-    def place_stolen_time(self) -> None:
-        """Give every vCPU its record."""
-        for vcpu in self.vcpus:
-            vcpu.stolen_base = STOLEN_TIME.base + vcpu.index * STOLEN_TIME_RECORD
+        self._memory, self._registers = memory, registers
+        self.regions: list[Place] = []
+        """Memory that services have asked for (vm.py maps it)."""
+        self.drive: Callable[[int, int, bool], None] | None = None
+        """Drives an interrupt line of a vCPU; the board's."""
 
     def forget_memory(self) -> None:
         """What vCPUs share as a reset leaves it."""
@@ -158,27 +179,28 @@ class Machine:
     def random(self, bits: int) -> int:
         return self.entropy.bits(bits)
 
-    def has_stolen_time(self, vcpu: int) -> bool:
-        return self.vcpus[vcpu].stolen_base is not None
+    def registers(self, call: Call, count: int) -> tuple[int, ...]:
+        return self._registers(count)
 
-    def start_stolen_time(self, vcpu: int) -> int | None:
-        target = self.vcpus[vcpu]
-        if target.stolen_base is not None:
-            target.stolen_start = target.stolen
-            self.changed = True
-        return target.stolen_base
+    def map(self, place: Place) -> None:
+        self.regions.append(place)
+
+    def memory(self, address: int, size: int, align: int = 1) -> Window:
+        if address % align:
+            raise NoMemory(address, size, f"is not aligned to {align}")
+        if size < 0 or not self._memory.has(address, size):
+            raise NoMemory(address, size, "is outside RAM")
+        return Window(self._memory, address, size)
+
+    def interrupt(self, vcpu: int, intid: int, level: bool) -> None:
+        check_line(intid)
+        if self.drive is not None:
+            self.drive(vcpu, intid, level)
+
+    def stolen(self, vcpu: int) -> int:
+        return self.vcpus[vcpu].stolen
 
     # -- what the VM does ---------------------------------------------------------------------
-
-    def stolen_time_bytes(self, vcpu: Vcpu) -> bytes | None:
-        """The record's contents, None before the guest asked for it.
-
-        Revision u32 0, attributes u32 0, stolen time u64 in nanoseconds, then zero (DEN0057).
-        """
-        if vcpu.stolen_start is None:
-            return None
-        stolen = self.clock.nanoseconds_in(vcpu.stolen - vcpu.stolen_start)
-        return bytes(8) + stolen.to_bytes(8, "little") + bytes(STOLEN_TIME_RECORD - 16)
 
     def next_ready(self, after: int) -> Vcpu | None:
         """The next vCPU in turn that can run, beginning behind `after` and ending with it."""

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 from emu.arm.arch import INSN_SIZE, PSTATE_F, VECTOR_FIQ, VECTOR_IRQ, SysReg
 from emu.arm.timers import NEVER
 from emu.base import exits
-from emu.base.bus import FLASH, STOLEN_TIME, absent_device
+from emu.base.bus import FLASH, absent_device
 from emu.base.clock import DEFAULT_HZ, Clock
 from emu.base.console import Console
 from emu.base.entropy import Splitmix
 from emu.base.errors import BootError, EmuError, SnapshotError
 from emu.base.exits import Exit, Fault, Mmio
 from emu.base.pages import PAGE, find_runs
-from emu.base.smccc import MASK32, MASK64, UNDEF, Call, Conduit, Ret, Undef
+from emu.base.smccc import MASK32, MASK64, UNDEF, Call, Conduit, Ret, Retry, Undef
 from emu.cycles.model import SIXTEENTHS
 from emu.cycles.tolls import Event, Tolls, open_tolls
 from emu.engine.cpu import DEFAULT_CORE
@@ -36,7 +36,8 @@ from emu.machine.loader import Extras, place
 from emu.machine.semihosting import Semihosting
 from emu.machine.timing import Timing, block_costs_of, choose_timing, hierarchy_of, misprediction_of
 from emu.machine.vcpus import Machine, Start, Vcpu
-from emu.world.el2 import El2
+from emu.world.describe import meant
+from emu.world.monitor import El2
 from emu.world.policy import Action, Policy
 from emu.world.profile import DEFAULT_PROFILE, Profile, load_profile
 from emu.world.routing import Route
@@ -146,9 +147,8 @@ class Vm:
         hierarchy = (
             hierarchy_of(core, freq, self.ram.base) if self.timing is Timing.CACHE else None
         )
-        has_stolen_time = image is not None and "pvtime" in self.profile.services
         self.machine = Machine(
-            cpus, self.clock, seed, stolen_time=has_stolen_time,
+            cpus, self.clock, seed, memory=self.engine.memory, registers=self.engine.arguments,
             predictors=self.timing.predicts, hierarchy=hierarchy,
         )  # fmt: skip
         self.el2 = El2(self.profile, self.machine, services)
@@ -197,9 +197,14 @@ class Vm:
         self.engine.map_ram(self.ram.base, self.ram.size)
         if self.firmware:
             self.engine.map_ram(FLASH[0].base, FLASH[0].size)
-        if "pvtime" in self.profile.services:
-            self.engine.map_ram(STOLEN_TIME.base, STOLEN_TIME.size)
+        self._map_regions()
         self.board.make("pl011")
+
+    def _map_regions(self) -> None:
+        """Memory that services have of their own."""
+        for region in self.machine.regions:
+            if not self.engine.has_ram(region.base, region.size):
+                self.engine.map_ram(region.base, region.size)
 
     def _place(self) -> None:
         """Fill RAM, as a boot loader does."""
@@ -312,13 +317,12 @@ class Vm:
         self.engine.forget_code()
         for vcpu in self.machine.vcpus:
             vcpu.state, vcpu.waiting, vcpu.start = MpState.STOPPED, False, None
-            vcpu.stolen_start = vcpu.ready_since = None
+            vcpu.ready_since = None
             vcpu.quieten()
             vcpu.lines = 0
         self.machine.forget_memory()
         for service in self.el2.services.values():
-            if service.State:
-                service.state = service.State()
+            service.reset()
         self.board.restore({})
         self._place()
         self._start_boot_cpu()
@@ -366,10 +370,7 @@ class Vm:
         self.profile = profile
         self.el2 = El2(profile, self.machine, self.el2.own_classes)
         self._admit()
-        if "pvtime" in profile.services:
-            self.machine.place_stolen_time()
-            if not self.engine.has_ram(STOLEN_TIME.base, STOLEN_TIME.size):
-                self.engine.map_ram(STOLEN_TIME.base, STOLEN_TIME.size)
+        self._map_regions()
 
     def focus(self, vcpu: int) -> None:
         """Load a vCPU's registers into the engine, to look at them or to change them."""
@@ -534,13 +535,14 @@ class Vm:
         return left
 
     def _enter(self, vcpu: Vcpu) -> None:
-        """Give a vCPU the engine: its registers, its stolen time, a new slice."""
+        """Give a vCPU the engine: its registers, a new slice; services hear of it."""
         now = self.clock.cycles
         self._slice_end = now + SLICE
         if vcpu is not self._vcpu or vcpu.start is not None:
             self._switch(vcpu, now)
         vcpu.ready_since = None
-        self._publish_stolen_time(vcpu)
+        for entered in self.el2.listeners:
+            entered(vcpu.index)
 
     def _switch(self, vcpu: Vcpu, now: int) -> None:
         leaving = self._vcpu
@@ -568,11 +570,6 @@ class Vm:
         self.engine.set("X0", start.x0)
         self.engine.set("PC", start.entry)
         vcpu.quieten()
-
-    def _publish_stolen_time(self, vcpu: Vcpu) -> None:
-        record = self.machine.stolen_time_bytes(vcpu)
-        if record is not None and vcpu.stolen_base is not None:
-            self.engine.write_data(vcpu.stolen_base, record)
 
     def settle(self) -> None:
         """Write the reply to the exit the caller has just dealt with."""
@@ -613,7 +610,10 @@ class Vm:
             self.engine.unmake_call()
             self._exit = exits.Deadline(vcpu=self._vcpu.index)
             return None
-        call = Call(x, conduit, imm, self._vcpu.index)
+        kind, count = self.el2.reading(conduit, imm)
+        if count > len(x):
+            x = self.engine.arguments(count)
+        call = _new_call(kind, (x, conduit, imm, self._vcpu.index))
         self._calls += 1
         self._last_call = call
         if self.tolls:
@@ -625,9 +625,11 @@ class Vm:
         if self.instruments:
             self.engine.hand_on()
             self._watch(call, answer)
-        if type(answer) is Ret:
+        if isinstance(answer, Ret):
             if self.machine.changed:
                 self._after_change()
+            if type(answer) is Retry:
+                self.engine.make_call_again()
             return answer
         if answer is UNDEF:
             self.engine.inject_undefined(self)
@@ -635,26 +637,27 @@ class Vm:
         assert isinstance(answer, Exit)
         if isinstance(answer, exits.Hypercall):
             answer.call = call._replace(x=self.engine.arguments(CALL_REGISTERS))
-            self._forwarded = answer.call, self.el2.route(x[0], conduit, imm)
+            self._forwarded = answer.call, self.el2.route_of(call)
         self._exit = answer
         return None
 
     def _after_change(self) -> None:
         """A service changed a vCPU: publish, and let the scheduler look again."""
         self.machine.changed = False
-        self._publish_stolen_time(self._vcpu)
+        for entered in self.el2.listeners:
+            entered(self._vcpu.index)
         self.engine.stop()
 
     def _watch(self, call: Call, answer: object) -> None:
         if not isinstance(answer, exits.Hypercall):
-            self._record(call, answer, self.el2.route(call.x[0], call.conduit, call.imm))
+            self._record(call, answer, self.el2.route_of(call))
 
     def _record(self, call: Call, answer: object, route: Route) -> None:
         record = CallRecord(
             cycles=self.clock.cycles,
             instructions=self.engine.instructions,
             pc=self.engine.get("PC") - INSN_SIZE,
-            call=call,
+            call=meant(call) if call.imm else call,
             answer=answer,
             why=route.why,
             source=route.source,
@@ -746,6 +749,8 @@ class Vm:
         return tuple(words)
 
 
+_new_call: Any = tuple.__new__
+"""Makes a call of any class from its fields; the class's own way takes twice as long."""
 ZERO_REGISTER = 31
 ICC_SGI = tuple(SysReg(3, 0, 12, 11, op2) for op2 in (5, 6, 7))
 """ICC_SGI1R_EL1, ICC_ASGI1R_EL1, ICC_SGI0R_EL1: a write sends an interrupt (IHI 0069)."""

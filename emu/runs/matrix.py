@@ -19,7 +19,7 @@ from emu.base.endings import Ending
 from emu.base.errors import EmuError
 from emu.engine.cpu import DEFAULT_CORE
 from emu.judge.trial import Outcome, Setup
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 from emu.world.profile import load_profile, profile_names
 
 MIB = 1 << 20

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from emu.base.smccc import Call, Conduit, FunctionId, Owner, Ret
 from emu.world.catalogue import interface_of
 from emu.world.describe import answer_text, call_text, known_ids, registers_text, subject_of
-from emu.world.el2 import ARGUMENT_REGISTERS, El2
+from emu.world.monitor import ARGUMENT_REGISTERS, El2
 from emu.world.profile import Profile, load_profile, profile_names
 from emu.world.service import Answer
 
@@ -26,7 +26,7 @@ def call_lines(el2: El2, call: Call, *, why: bool = False) -> Iterator[str]:
     """One call and its answer, with the reason; with `why`, the whole way to it."""
     answer = el2.answer(call)
     what = subject_of(call, el2)
-    route = el2.route(call.x[0], call.conduit, call.imm)
+    route = el2.route_of(call)
     yield (
         f"{call_text(call, what)} by {call.conduit.upper()} #{call.imm:#x} "
         f"under {el2.profile.name}"

@@ -8,14 +8,14 @@ vCPU's frames add up to it, and so do the blocks and the traps. Numbers are sixt
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from emu.arm.arch import EC_NAMES, INSN_SIZE
 from emu.base.smccc import MASK32
 from emu.cycles.block_costs import Charge
 from emu.cycles.model import SIXTEENTHS
-from emu.cycles.tolls import SMC_KEY, Event
+from emu.cycles.tolls import OTHER_KEY, SMC_KEY, Event
 from emu.cycles.tracks import FIQ, IRQ, SERROR, Frame, Kind
 from emu.machine.vm import Vm
 from emu.world.describe import subject
@@ -59,6 +59,8 @@ class Ledger:
         """Of each frame, its sixteenths and those of all below it."""
         self.instructions = with_below(self.frames, (f.instructions for f in self.frames))
         """The same of instructions."""
+        self.others = tuple(vm.tolls.others) if vm.tolls else ()
+        """Functions by other ABIs than SMCCC, as the keys of their frames count them."""
         self.total = vm.clock.cycles * SIXTEENTHS + vm.engine.hooks.fraction
 
     @functools.cached_property
@@ -93,7 +95,7 @@ class Ledger:
                 return f"{frame.key:#x}" if name is NAMELESS else name
             case Kind.EXCEPTION:
                 return f"<{exception_name(frame.key)}>"
-        return f"[{trap_name(frame.key)}]"
+        return f"[{trap_name(frame.key, self.others)}]"
 
     def vcpus(self) -> Iterator[Use]:
         """Each vCPU that ran."""
@@ -170,8 +172,10 @@ def exception_name(key: int) -> str:
     return INTERRUPTS.get(key) or EC_NAMES.get(key, f"class {key:#x}")
 
 
-def trap_name(key: int) -> str:
-    """A trap by its key: a call by its function, or an event."""
-    if key >= Event.INTERRUPT:
-        return EVENTS[Event(key)]
-    return f"{'smc' if key & SMC_KEY else 'hvc'} {subject(key & MASK32).name}"
+def trap_name(key: int, others: Sequence[int] = ()) -> str:
+    """A trap by its key: a call by its function, or an event; `others` as in tolls.py."""
+    by = "smc" if key & SMC_KEY else "hvc"
+    if key & OTHER_KEY:
+        number = key & MASK32
+        return f"{by} {subject(others[number]).name if number < len(others) else 'others'}"
+    return EVENTS[Event(key)] if key >= Event.INTERRUPT else f"{by} {subject(key & MASK32).name}"

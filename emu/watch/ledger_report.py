@@ -31,7 +31,7 @@ def report(vm: Vm) -> Iterator[str]:
     yield from _caches(vm, ledger)
     yield from _functions(ledger)
     yield from _exceptions(vm, ledger)
-    yield from _calls(vm)
+    yield from _calls(vm, ledger)
     yield from _events(ledger)
     yield from _blocks(vm, ledger)
 
@@ -120,10 +120,10 @@ def _exceptions(vm: Vm, ledger: Ledger) -> Iterator[str]:
     yield from _table(titles, rows)
 
 
-def _calls(vm: Vm) -> Iterator[str]:
+def _calls(vm: Vm, ledger: Ledger) -> Iterator[str]:
     calls = vm.tolls.calls if vm.tolls else {}
     rows = [
-        (trap_name(key), f"{cost.calls:,}", f"{cost.entry:,}", f"{cost.handler:,}",
+        (trap_name(key, ledger.others), f"{cost.calls:,}", f"{cost.entry:,}", f"{cost.handler:,}",
          f"{cost.back:,}", _each(cost.total * SIXTEENTHS, cost.calls))
         for key, cost in sorted(calls.items(), key=_dearest)
     ]  # fmt: skip

@@ -6,7 +6,8 @@ a JSON line (`"schema": 1` in the first one); all register values are hexadecima
 
     {"type": "start", "schema": 1, "profile": str, "image": str}
     {"type": "call", "cycles": int, "instructions": int, "vcpu": int, "pc": hex,
-     "conduit": "hvc"|"smc", "imm": int, "fid": hex, "name": str, "x": [hex × 8 or 18],
+     "conduit": "hvc"|"smc", "imm": int, "abi": str, "fid": hex, "name": str,
+     "x": [hex × 8 to 31],
      "args": {name: hex}, "answer": "ret"|"undef"|"exit", "ret": [hex × 0–18], "result": str,
      "why": str, "source": str}
     {"type": "exception", "cycles": int, "instructions": int, "vcpu": int, "pc": hex,
@@ -24,10 +25,11 @@ from typing import Any
 
 from emu.arm.arch import describe_esr
 from emu.base import exits
+from emu.base.abi import Abi, apart
 from emu.base.smccc import UNDEF, Ret
 from emu.machine.instrument import CallRecord, ExceptionRecord, Instrument
 from emu.world.describe import Subject, answer_text, arguments, by_text, call_text, subject_of
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 
 SCHEMA = 1
 CALL_WIDTH = 45
@@ -116,7 +118,8 @@ class JsonTrace(Instrument):
             pc=hex(record.pc),
             conduit=str(call.conduit),
             imm=call.imm,
-            fid=str(call.fid),
+            abi=apart(call.id)[0],
+            fid=f"{call.number:#x}" if isinstance(call, Abi) else str(call.fid),
             name=what.name,
             x=[hex(value) for value in call.x],
             args={name: hex(value) for name, value in arguments(call, what.function).items()},

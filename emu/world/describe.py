@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from emu.base import exits
-from emu.base.smccc import UNDEF, Call, Conduit, FunctionId, Ret, uuid_text
+from emu.base.abi import Abi, apart
+from emu.base.smccc import MASK32, UNDEF, Call, Ret, uuid_text
+from emu.world.abis import abi_of, id_text, owner_of
 from emu.world.catalogue import CATALOGUE
-from emu.world.el2 import El2
 from emu.world.service import RESULT_NAMES, Function
 from emu.world.services import service_class, service_names
+
+if TYPE_CHECKING:
+    from emu.world.monitor import El2
 
 # Who identifies itself by which UID (abi/A §A6).
 UID_OWNERS = {
@@ -21,15 +25,12 @@ UID_OWNERS = {
 }
 
 
-XEN_HYPERCALL = 0xEA1
-"""xen 4.22 include/public/arch-arm.h:XEN_HYPERCALL_TAG: number in x16, arguments from x0 on."""
-
-XEN_ARGUMENTS = 5
-"""xen 4.22 arch/arm/traps.c:HYPERCALL_ARG5 is x4."""
+ARGUMENTS = 7
+"""x1 to x7 of a call by SMCCC (DEN0028 1.1)."""
 
 
 class Subject(NamedTuple):
-    """What is known about an identifier, whether this profile answers it or not."""
+    """What is known about a function, whether this profile answers it or not."""
 
     name: str
     source: str
@@ -37,32 +38,43 @@ class Subject(NamedTuple):
     codes: Mapping[int, str]
 
 
-def subject(fid: int, el2: El2 | None = None) -> Subject:
-    """Name and declaration of an identifier: the profile's service, any service, or the books."""
-    if el2 is not None and (found := el2.find(fid)):
+def subject(id: int, el2: El2 | None = None) -> Subject:
+    """Name and declaration of a function: the profile's service, any service, or the books."""
+    if el2 is not None and (found := el2.find(id)):
         service, function = found
         return Subject(function.name, service.source, function, service.codes)
-    if (known := _declared().get(fid)) is not None:
+    if (known := _declared().get(id)) is not None:
         return known
-    if fid in CATALOGUE:
-        name, source = CATALOGUE[fid]
+    if id in CATALOGUE:
+        name, source = CATALOGUE[id]
         return Subject(name, source, None, {-1: "NOT_SUPPORTED"})
-    return Subject(str(FunctionId(fid)), "", None, {-1: "NOT_SUPPORTED"})
+    if (abi := abi_of(id)) is not None:
+        name = abi.numbers.get(apart(id)[1]) or id_text(id)
+        return Subject(name, abi.source, None, abi.codes)
+    return Subject(id_text(id), "", None, {-1: "NOT_SUPPORTED"})
 
 
-def is_xen_hypercall(call: Call) -> bool:
-    """Whether a call is Xen's own HVC, and x0 holds no identifier of the calling convention."""
-    if call.imm != XEN_HYPERCALL or call.conduit is not Conduit.HVC:
-        return False
-    return not call.fid.fast or subject(call.fid).name == str(call.fid)
+def meant(call: Call) -> Call:
+    """A call as its guest meant it: by the ABI to which its instruction belongs.
+
+    Below KVM, which ignores immediates, HVC #0xEA1 is a call by SMCCC: where x0 names nothing that
+    is known by it, the guest took this for Xen.
+    """
+    if not call.imm or type(call) is not Call:
+        return call
+    owner = owner_of(call.conduit, call.imm)
+    if owner is None or len(call.x) < owner.registers:
+        return call
+    if call.fid.fast and subject(call.fid).name != str(call.fid):
+        return call
+    return owner(*call)
 
 
 def subject_of(call: Call, el2: El2 | None = None) -> Subject:
-    """The same of a call, whose x0 may be no identifier."""
-    return _XEN if is_xen_hypercall(call) else subject(call.fid, el2)
+    """What is known about a call as it was meant."""
+    return subject(meant(call).id, el2)
 
 
-_XEN = Subject("XEN_HYPERCALL", "xen 4.22 include/public/arch-arm.h", None, {-38: "ENOSYS"})
 _declarations: dict[int, Subject] = {}
 
 
@@ -72,26 +84,27 @@ def _declared() -> Mapping[int, Subject]:
         for name in service_names():
             cls = service_class(name)
             for function in cls.functions():
-                for fid in function.ids:
+                for id in function.ids:
                     # What vendors have in common is told by the first of them.
                     what = Subject(function.name, cls.source, function, cls.codes)
-                    _declarations.setdefault(fid, what)
+                    _declarations.setdefault(id, what)
     return _declarations
 
 
 def known_ids() -> list[int]:
-    """Every identifier that has a name, in order."""
-    return sorted({*_declared(), *CATALOGUE})
+    """Every identifier by SMCCC that has a name, in order."""
+    return sorted(id for id in {*_declared(), *CATALOGUE} if id <= MASK32)
 
 
 def arguments(call: Call, function: Function | None) -> dict[str, int]:
     """The call's arguments by name; of an unknown function, those that are not zero."""
+    call = meant(call)
     if function is not None:
         return {name: call.arg(n) for n, name in enumerate(function.args, 1)}
-    if is_xen_hypercall(call):
-        return {f"x{n}": call.x[n] for n in range(XEN_ARGUMENTS)}
-    last = max((n for n in range(1, 8) if call.x[n]), default=0)
-    return {f"x{n}": call.x[n] for n in range(1, last + 1)}
+    first = call.first if isinstance(call, Abi) else 1
+    behind = first + (call.arguments if isinstance(call, Abi) else ARGUMENTS)
+    last = max((n for n in range(first, behind) if call.x[n]), default=-1)
+    return {f"x{n}": call.x[n] for n in range(first, last + 1)}
 
 
 def call_text(call: Call, what: Subject) -> str:

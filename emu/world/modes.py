@@ -57,6 +57,8 @@ MODES: Mapping[str, tuple[str, ...]] = {
     # Seed 004's page notification call, gated by its own discovery. services/asyncpf.py.
     "asyncpf": ("absent", "present"),
 }  # fmt: skip
+SERVICE_MODES: Mapping[str, str] = {"asyncpf": "present"}
+"""Modes that bring the service of their name, where they have this value."""
 DEFAULTS: Mapping[str, str] = {key: values[0] for key, values in MODES.items()}
 
 

@@ -6,10 +6,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from emu.arm.arch import mpidr
-from emu.base.bus import STOLEN_TIME, STOLEN_TIME_RECORD
+from emu.base.bus import RAM_BASE, Place
 from emu.base.clock import Clock
 from emu.base.entropy import Splitmix
-from emu.world.service import MpState
+from emu.base.smccc import Call
+from emu.world.service import MpState, NoMemory, check_line
+
+RAM = Place("RAM", RAM_BASE, 64 << 20)
+"""As much as a machine with a small image has (vm.py)."""
+
+
+@dataclass(slots=True)
+class PaperMemory:
+    """Some of its memory: bytes that were written, and zeroes."""
+
+    address: int
+    size: int
+    written: dict[int, int]
+
+    def read(self, offset: int = 0, size: int | None = None) -> bytes:
+        start = self.address + offset
+        count = self.size - offset if size is None else size
+        return bytes(self.written.get(at, 0) for at in range(start, start + count))
+
+    def write(self, data: bytes, offset: int = 0) -> None:
+        self.written.update(enumerate(data, self.address + offset))
 
 
 @dataclass(slots=True)
@@ -20,6 +41,9 @@ class PaperHost:
     seed: int = 0
     clock: Clock = field(default_factory=Clock)
     states: list[MpState] = field(init=False)
+    places: list[Place] = field(default_factory=lambda: [RAM])
+    written: dict[int, int] = field(default_factory=dict)
+    interrupts: list[tuple[int, int, bool]] = field(default_factory=list)
     _random: Splitmix = field(init=False)
 
     def __post_init__(self) -> None:
@@ -44,11 +68,26 @@ class PaperHost:
     def random(self, bits: int) -> int:
         return self._random.bits(bits)
 
-    def start_stolen_time(self, vcpu: int) -> int | None:
-        return STOLEN_TIME.base + vcpu * STOLEN_TIME_RECORD
-
-    def has_stolen_time(self, vcpu: int) -> bool:
-        return True
-
     def may_power_on(self, vcpu: int) -> bool:
         return True
+
+    def registers(self, call: Call, count: int) -> tuple[int, ...]:
+        """Those the call was made with; the rest are zero."""
+        return (call.x + (0,) * (count - len(call.x)))[:count]
+
+    def map(self, place: Place) -> None:
+        self.places.append(place)
+
+    def memory(self, address: int, size: int, align: int = 1) -> PaperMemory:
+        if address % align:
+            raise NoMemory(address, size, f"is not aligned to {align}")
+        if not any(p.base <= address and address + size <= p.base + p.size for p in self.places):
+            raise NoMemory(address, size, "is outside RAM")
+        return PaperMemory(address, size, self.written)
+
+    def interrupt(self, vcpu: int, intid: int, level: bool) -> None:
+        check_line(intid)
+        self.interrupts.append((vcpu, intid, level))
+
+    def stolen(self, vcpu: int) -> int:
+        return 0

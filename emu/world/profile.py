@@ -2,9 +2,11 @@
 
 A profile says which interface each conduit leads to, which services answer with which
 options, which firmware registers there are and what the device tree promises. `extends`
-makes a profile the difference from its parent, so the folder reads as a history. A profile
-runs no code; every key is checked (`schema.py`), and a mistake is reported with file and line.
-The comment behind a value is its source, kept so that `explain` can show it.
+makes a profile the difference from its parent, so the folder reads as a history. The table
+`[el3]` describes the firmware below in the same words, another profile's where it `extends` one,
+and a rule or `unknown` that is "down" passes calls there. A profile runs no code; every key is
+checked (`schema.py`), and a mistake is reported with file and line. The comment behind a value is
+its source, kept so that `explain` can show it.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from emu.base.errors import ProfileError, one_line
 from emu.base.smccc import Conduit
 from emu.world.modes import DEFAULTS, parse_modes
 from emu.world.policy import FwReg, Policy, RegisterKind
-from emu.world.schema import problems, table
+from emu.world.schema import LEVELS, problems, table
 
 MAX_DEPTH = 32
+CONDUITS = {"el2": tuple(Conduit), "el3": (Conduit.SMC,)}
+"""What reaches each level: an HVC ends at EL2 (DDI 0487, HVC and SMC)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ class Profile:
     writes, a longer result apart; `full_identifier` whether x0 is compared whole instead of w0.
     `trap_costs` is what a trap costs below it (trap_prices.py) where a core model counts cycles.
     `modes` holds a value for every row of `modes.py`. `sources` holds the comment beside each
-    dotted key, `places` its file and line.
+    dotted key, `places` its file and line. `level` is the exception level it stands at, `below`
+    the firmware that calls are passed down to, None where there is none.
     """
 
     name: str
@@ -84,32 +89,50 @@ class Profile:
     modes: Mapping[str, str] = field(default_factory=lambda: DEFAULTS)
     vmm: VmmRules = VmmRules()
     trap_costs: str = "zero"
+    level: str = LEVELS[0]
+    below: Profile | None = None
     sources: Mapping[str, str] = field(repr=False, default_factory=dict)
     places: Mapping[str, str] = field(repr=False, default_factory=dict)
 
     def interface(self, conduit: Conduit, imm: int) -> str:
-        """Which of `INTERFACES` this instruction leads to."""
+        """Where this instruction leads: to an ABI by its name, or to one of `schema.FIXED`."""
         rule = self.rules[conduit]
         return rule.get(str(imm), rule["other"])
 
+    def leads_to(self, interface: str) -> bool:
+        """Whether any instruction leads there."""
+        return any(interface in rule.values() for rule in self.rules.values())
+
+    def levels(self) -> tuple[Profile, ...]:
+        """Itself, and what is below it."""
+        return (self, *(self.below.levels() if self.below else ()))
+
     def tables(self) -> dict[str, Any]:
         """What one TOML file that extends no other would hold; the inverse of `profile_of`."""
-        promise, policy = self.promise, self.policy
+        promise = self.promise
         return {
-            "title": self.title, "unknown": self.unknown,
-            "reply_registers": self.reply_registers, "full_identifier": self.full_identifier,
-            "sve_hint": self.sve_hint, "filter": policy.filterable,
-            **{conduit: dict(rules) for conduit, rules in self.rules.items()},
-            "services": {name: dict(options) for name, options in self.services.items()},
-            "registers": {name: _register_table(r) for name, r in policy.definitions.items()},
+            **self._level_tables(), "level": self.level,
+            **({self.below.level: self.below._level_tables()} if self.below else {}),
             "device_tree": {
                 **({"method": promise.method} if promise.method else {}),
                 "compatible": list(promise.compatible),
                 "cells": dict(promise.cells),
                 "hypervisor": list(promise.hypervisor),
             },
-            "modes": dict(self.modes), "trap_costs": self.trap_costs,
+            "trap_costs": self.trap_costs,
             "vmm": {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.vmm).items()},
+        }
+
+    def _level_tables(self) -> dict[str, Any]:
+        policy = self.policy
+        return {
+            "title": self.title, "unknown": self.unknown,
+            "reply_registers": self.reply_registers, "full_identifier": self.full_identifier,
+            "sve_hint": self.sve_hint, "filter": policy.filterable,
+            **{c: dict(rules) for c, rules in self.rules.items() if c in CONDUITS[self.level]},
+            "services": {name: dict(options) for name, options in self.services.items()},
+            "registers": {name: _register_table(r) for name, r in policy.definitions.items()},
+            "modes": dict(self.modes),
         }  # fmt: skip
 
     def with_modes(self, modes: Mapping[str, Any]) -> Profile:
@@ -195,7 +218,33 @@ def _read(path: Path) -> Profile:
         kept = {key: text for key, text in sources.items() if key not in document.leaves}
         sources = {**kept, **document.sources}
         places = {**places, **document.places, "": str(document.path)}
+    below = tables.get(LEVELS[1])
+    if isinstance(below, dict) and "extends" in below:
+        tables, sources, places = _extend_below(tables, sources, places)
     return _build(tuple(file.path.stem for file in files), tables, sources, places)
+
+
+def _extend_below(
+    tables: dict[str, Any], sources: dict[str, str], places: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+    """The table of the level below, put over the profile that it extends."""
+    name = LEVELS[1]
+    own = dict(tables[name])
+    place = places[f"{name}.extends"]
+    try:
+        found = own.pop("extends")
+        parent = _read(_beside(Path(place.rpartition(":")[0]), found))
+    except ProfileError as error:
+        raise ProfileError(f"{place}: {error}") from None
+    if parent.below or parent.level != name:
+        why = "has a level below it" if parent.below else f"is one of {parent.level}"
+        raise ProfileError(one_line(f"{place}: {found} cannot be {name}: it {why}"))
+    merged = _merge(parent._level_tables(), own)
+    return (
+        {**tables, name: merged},
+        {**{f"{name}.{key}": text for key, text in parent.sources.items()}, **sources},
+        {**{f"{name}.{key}": text for key, text in parent.places.items() if key}, **places},
+    )
 
 
 def _path_of(name: str) -> Path:
@@ -224,9 +273,12 @@ def _chain(path: Path) -> list[_Document]:
 
 
 def _parent(document: _Document) -> Path:
+    return _beside(document.path, document.data.pop("extends"))
+
+
+def _beside(path: Path, name: str) -> Path:
     """Beside a file of one's own, another such file is found before the profile that ships."""
-    name = document.data.pop("extends")
-    beside = document.path.parent / (name if name.endswith(".toml") else f"{name}.toml")
+    beside = path.parent / (name if name.endswith(".toml") else f"{name}.toml")
     if name.endswith(".toml") or os.path.isfile(beside):
         return beside
     return _path_of(name)
@@ -349,9 +401,58 @@ def _build(
         modes=parse_modes(table(tables, "modes")),
         vmm=_build_vmm(table(tables, "vmm")),
         trap_costs=tables.get("trap_costs", "zero"),
+        level=tables.get("level", LEVELS[0]),
+        below=_build_below(lineage, tables, sources, places),
         sources=sources,
         places=places,
     )
+
+
+def _build_below(
+    lineage: tuple[str, ...],
+    tables: Mapping[str, Any],
+    sources: Mapping[str, str],
+    places: Mapping[str, str],
+) -> Profile | None:
+    """The level below, where there is one; a "down" that leads nowhere is refused."""
+    level = LEVELS[1]
+    inside = table(tables, level)
+    down = _find_down(tables)
+    place = _nearest(places, (down or level,)) or lineage[0]
+    if not inside:
+        if down:
+            raise ProfileError(one_line(f"{place}: {down} leads down, and nothing is below"))
+        return None
+    if lower := _find_down(inside):
+        where = _nearest(places, (level, *lower.split(".")))
+        raise ProfileError(one_line(f"{where}: {level}.{lower} leads down, and nothing is below"))
+    if not down or down.startswith("hvc"):
+        raise ProfileError(one_line(
+            f"{place}: nobody listens at {level}: let [smc] or unknown lead there, as \"down\""
+        ))  # fmt: skip
+    return _build(
+        (f"{lineage[0]}:{level}",), {**inside, "level": level}, _inside(level, sources),
+        _inside(level, places),
+    )  # fmt: skip
+
+
+def _find_down(tables: Mapping[str, Any]) -> str:
+    """The dotted key of what leads to the level below; "" where nothing does, SMC before HVC."""
+    if tables.get("unknown") == "down":
+        return "unknown"
+    for conduit in reversed(Conduit):
+        for imm, interface in table(tables, conduit).items():
+            if interface == "down":
+                return f"{conduit}.{imm}"
+    return ""
+
+
+def _inside(level: str, texts: Mapping[str, str]) -> dict[str, str]:
+    """The texts of a level's keys, by their names inside it."""
+    start = f"{level}."
+    found = {key.removeprefix(start): text for key, text in texts.items() if key.startswith(start)}
+    whole = texts.get(level) or texts.get("")
+    return found | ({"": whole} if whole else {})
 
 
 def _build_policy(tables: Mapping[str, Any], places: Mapping[str, str]) -> Policy:

@@ -1,10 +1,11 @@
-"""The way of a call through EL2's policy, and why it is that one.
+"""The way of a call through the policy of one level, and why it is that one.
 
 The order is that of linux v6.17 (arch/arm64/kvm/handle_exit.c:handle_hvc and handle_smc,
 hypercalls.c:kvm_smccc_call_handler): the conduit and its immediate choose the interface; the
 SMCCC filter may deny or forward; a firmware register must elect the function; then a service
 answers. It depends on nothing but the identifier, the conduit, the immediate and the policy,
-so it is worked out once for each and kept (el2.py). `Route.steps` is the whole way in words.
+so it is worked out once for each and kept (monitor.py). `Route.steps` is the whole way in words.
+An ABI other than SMCCC has no filter: its number finds a service, or the reply to the unknown.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from emu.base import exits
+from emu.base.abi import Abi, is_abi
 from emu.base.smccc import (
     MASK32,
     NOT_SUPPORTED,
@@ -24,11 +26,14 @@ from emu.base.smccc import (
     FunctionId,
     Ret,
 )
+from emu.world.abis import abi_class, id_text
 from emu.world.policy import Action, Policy
 from emu.world.profile import Profile
-from emu.world.service import Answer, Function, Handler, Service
+from emu.world.service import Answer, Function, Handler, Host, Service
 
 FULL_REPLY = 4
+USUAL_REGISTERS = 8
+"""Of a call by SMCCC: x0 to x7 (DEN0028)."""
 _FILTER_SOURCE = "linux v6.4 arch/arm64/kvm/hypercalls.c:kvm_smccc_call_handler"
 PSCI_FEATURES, SMCCC_VERSION, CPU_SUSPEND = 0x8400_000A, 0x8000_0000, 0x8400_0001
 SMC64 = 0x4000_0000
@@ -60,35 +65,63 @@ class Router:
         profile: Profile,
         policy: Policy,
         functions: Mapping[int, tuple[Service, Function]],
+        instructions: Mapping[tuple[Conduit, int], str],
+        host: Host,
     ) -> None:
         self.profile, self.policy, self._functions = profile, policy, functions
+        self._instructions, self._host = instructions, host
         self.modes = profile.modes
 
     def look_up(self, fid: int) -> FunctionId:
         """The identifier as functions are found by: without the SVE hint where there is one."""
         return FunctionId(fid & ~SVE_HINT if self.profile.sve_hint else fid)
 
-    def find(self, fid: int) -> tuple[Service, Function] | None:
-        """The declaration of an identifier, whether the policy elects it or not."""
-        return self._functions.get(self.look_up(fid))
+    def find(self, id: int) -> tuple[Service, Function] | None:
+        """The declaration of a function, whether the policy elects it or not."""
+        return self._functions.get(self.look_up(id) if id <= MASK32 else id)
 
     def offered(self, fid: int) -> tuple[Service, Function] | None:
         """The service and function behind an identifier, when the policy elects it."""
         found = self.find(fid)
-        return found if found and not self._obstacle(fid, *found) else None
+        return found if found and not self._obstacle(self.look_up(fid), *found) else None
 
-    def route(self, x0: int, conduit: Conduit, imm: int) -> Route:
-        """The way of a call with this x0."""
-        interface, rule, source = self._interface(conduit, imm)
-        if interface != "smccc":
+    def route(self, number: int, conduit: Conduit, imm: int) -> Route:
+        """The way of a call of this number: all of x0 where it is one by SMCCC."""
+        interface, rule, source = self.interface(conduit, imm)
+        if interface in _FIXED:
             return Route(_FIXED[interface], rule, source, steps=(rule,))
-        route = self._smccc(x0, conduit)
+        kind = abi_class(interface)
+        if is_abi(kind):
+            route = self._numbered(kind, number)
+        else:
+            route = self._narrow(self._smccc(number, conduit))
         steps = (rule, *(route.steps or (route.why,)))
-        return self._narrow(route._replace(steps=steps))
+        return self._widen(route, kind)._replace(steps=steps)
 
-    def _interface(self, conduit: Conduit, imm: int) -> tuple[str, str, str]:
+    def _numbered(self, abi: type[Abi], number: int) -> Route:
+        """The way of a call by an ABI that knows numbers and no policy."""
+        id = abi.id_of(number)
+        found = self._functions.get(id)
+        why = f"no service of {self.profile.name} has {abi.numbers.get(number, id_text(id))}"
+        if found is not None:
+            why = self._obstacle(number, *found)
+            if not why:
+                return self._served(*found)
+        steps = (why, f"{abi.name} has a reply to the unknown: {abi.unknown!r}")
+        return Route(lambda call: abi.unknown, why, abi.source, steps=steps)
+
+    def _widen(self, route: Route, kind: type[Call]) -> Route:
+        """Show the handler as many registers as its function asks for."""
+        reads = route.function.reads if route.function else 0
+        if reads <= getattr(kind, "registers", USUAL_REGISTERS):
+            return route
+        return route._replace(answer=_with_registers(route.answer, reads, self._host))
+
+    def interface(self, conduit: Conduit, imm: int) -> tuple[str, str, str]:
         """Which interface the instruction leads to, by which rule, from which source."""
         profile = self.profile
+        if own := self._instructions.get((conduit, imm)):
+            return own, f"{conduit.upper()} #{imm:#x} is {own}'s", ""
         interface = profile.interface(conduit, imm)
         key = str(imm) if str(imm) in profile.rules[conduit] else "other"
         source = profile.source(conduit, key)
@@ -135,25 +168,31 @@ class Router:
         if found is None:
             what = FunctionId(fid)
             return self._unknown(fid, conduit, f"no service of {self.profile.name} has {what}")
-        service, function = found
-        if obstacle := self._obstacle(fid, service, function):
+        if obstacle := self._obstacle(self.look_up(fid), *found):
             return self._unknown(fid, conduit, obstacle)
+        filtered = (
+            "no SMCCC filter range holds it" if self.policy.filterable else "no SMCCC filter here"
+        )
+        return self._served(*found, filtered)
+
+    def _served(self, service: Service, function: Function, *steps: str) -> Route:
+        """The way to a service that answers."""
         handler: Handler = getattr(service, function.method)
         source = self.profile.source("services", service.name) or service.source
         steps = (
-            "no SMCCC filter range holds it" if self.policy.filterable else "no SMCCC filter here",
+            *steps,
             f"{function.gate} is set" if function.gate else "needs no firmware register's leave",
             f"service {service.name}: {function.name}",
         )
         return Route(handler, f"service {service.name}", source, service, function, steps)
 
-    def _obstacle(self, fid: int, service: Service, function: Function) -> str:
+    def _obstacle(self, number: int, service: Service, function: Function) -> str:
         """Why the policy does not elect a function; "" when it does."""
         if not self.policy.elects(function.gate):
             return f"{function.gate} is clear"
         if function.feature in self.policy.withheld:
             return f"{function.feature} was switched off"
-        if not service.implements(function, self.look_up(fid)):
+        if not service.implements(function, FunctionId(number)):
             return f"{service.name} does not offer {function.name} here"
         return ""
 
@@ -163,7 +202,10 @@ class Router:
         source = self.profile.source("unknown")
         if reply == "exit" and not self._leaves(fid):
             reply = "not-supported"
-        steps = (why, f"the reply to the unknown is {reply}")
+        if reply == "down":
+            steps = (why, "what nobody has here is passed down")
+        else:
+            steps = (why, f"the reply to the unknown is {reply}")
         return Route(_FIXED[reply], why, source, steps=steps)
 
     def _leaves(self, fid: int) -> bool:
@@ -177,7 +219,7 @@ class Router:
         """Keep a reply to the registers this profile writes, or the function's result takes."""
         result = route.function.registers if route.function else 1
         count = max(self.profile.reply_registers, result)
-        if count == FULL_REPLY:
+        if count == FULL_REPLY or route.answer is passed_down:
             return route
         return route._replace(answer=_first_registers(route.answer, count))
 
@@ -220,13 +262,26 @@ def forward_to(target: str) -> Handler:
     return forward
 
 
+def passed_down(call: Call) -> Answer:
+    """The answer of a level that does not take a call is that of the level below it."""
+    return UNDEF
+
+
 _FIXED: dict[str, Handler] = {
+    "down": passed_down,
     "undef": _undef,
     "x0-only": _x0_only,
     "enosys": _enosys,
     "not-supported": denied,
     "exit": forward_to(""),
 }
+
+
+def _with_registers(handler: Handler, count: int, host: Host) -> Handler:
+    def widened(call: Call) -> Answer:
+        return handler(call._replace(x=host.registers(call, count)))
+
+    return widened
 
 
 def _first_registers(handler: Handler, count: int) -> Handler:

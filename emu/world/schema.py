@@ -11,12 +11,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from emu.base.smccc import MASK32, MASK64, Conduit
+from emu.world.abis import abi_names, knows_abi
 from emu.world.modes import flatten, mode_problem
 from emu.world.policy import RegisterKind
 
-INTERFACES = ("smccc", "x0-only", "undef", "enosys")
-"""Where a conduit leads: to the services; to x0 = NOT_SUPPORTED or −ENOSYS alone; nowhere."""
-UNKNOWN_REPLIES = ("not-supported", "undef", "exit", "enosys")
+FIXED = ("x0-only", "undef", "enosys", "down")
+"""Where a conduit leads besides to the services by an ABI: to x0 = NOT_SUPPORTED or −ENOSYS alone;
+nowhere; to the level below."""
+UNKNOWN_REPLIES = ("not-supported", "undef", "exit", "enosys", "down")
+LEVELS = ("el2", "el3")
+"""From above: a call goes down from one to the next. A table of such a name is the level below."""
 METHODS = ("hvc", "smc")
 """Documentation/devicetree/bindings/arm/psci.yaml: `method`."""
 
@@ -36,7 +40,16 @@ _TOP: Mapping[str, type] = {
     "modes": dict,
     "vmm": dict,
     "trap_costs": str,
+    "level": str,
+    "el3": dict,
 }
+_LEVEL: Mapping[str, type] = {
+    key: _TOP[key]
+    for key in (
+        "extends", "title", "unknown", "reply_registers", "full_identifier", "sve_hint", "filter",
+        "hvc", "smc", "services", "registers", "modes",
+    )
+}  # fmt: skip
 _DEVICE_TREE: Mapping[str, type] = {
     "method": str,
     "compatible": list,
@@ -70,22 +83,37 @@ Problems = Iterator[tuple[str, str]]
 def problems(data: Mapping[str, Any]) -> Problems:
     """Each mistake as (dotted key, what is wrong with it)."""
     yield from _table("", data, _TOP)
-    for conduit in Conduit:
-        yield from _rules(conduit, table(data, conduit))
-    if data.get("unknown", UNKNOWN_REPLIES[0]) not in UNKNOWN_REPLIES:
-        yield "unknown", f"unknown is one of {', '.join(UNKNOWN_REPLIES)}"
-    if data.get("reply_registers", 1) not in range(1, 5):
-        yield "reply_registers", "reply_registers is 1 to 4"
-    for name, options in table(data, "services").items():
-        yield from _service(f"services.{name}", options)
-    for name, register in table(data, "registers").items():
-        yield from _register(f"registers.{name}", register)
+    yield from _level("", data)
+    if data.get("level", LEVELS[0]) not in LEVELS:
+        yield "level", f"level is one of {', '.join(LEVELS)}"
+    below, name = table(data, LEVELS[1]), LEVELS[1]
+    if below:
+        yield from _table(f"{name}.", below, _LEVEL)
+        yield from _level(f"{name}.", below)
+    if below and data.get("level") == name:
+        yield name, f"nothing is below {name}"
+    if table(below, "hvc") or (data.get("level") == name and table(data, "hvc")):
+        yield f"{name}.hvc" if below else "hvc", f"no HVC reaches {name}: it listens to SMC alone"
     yield from _promise(table(data, "device_tree"))
     yield from _table("vmm.", table(data, "vmm"), _VMM)
     yield from _list("vmm.supported_features", table(data, "vmm").get("supported_features"), (int,))
+
+
+def _level(prefix: str, data: Mapping[str, Any]) -> Problems:
+    """What one level says."""
+    for conduit in Conduit:
+        yield from _rules(f"{prefix}{conduit}", table(data, conduit))
+    if data.get("unknown", UNKNOWN_REPLIES[0]) not in UNKNOWN_REPLIES:
+        yield f"{prefix}unknown", f"unknown is one of {', '.join(UNKNOWN_REPLIES)}"
+    if data.get("reply_registers", 1) not in range(1, 5):
+        yield f"{prefix}reply_registers", "reply_registers is 1 to 4"
+    for name, options in table(data, "services").items():
+        yield from _service(f"{prefix}services.{name}", options)
+    for name, register in table(data, "registers").items():
+        yield from _register(f"{prefix}registers.{name}", register)
     for key, value in flatten(table(data, "modes")):
         if problem := mode_problem(key, value):
-            yield f"modes.{key}", problem
+            yield f"{prefix}modes.{key}", problem
 
 
 def table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -108,8 +136,9 @@ def _table(prefix: str, data: Mapping[str, Any], shapes: Mapping[str, type]) -> 
 
 def _rules(conduit: str, rules: Mapping[str, Any]) -> Problems:
     for imm, interface in rules.items():
-        if not isinstance(interface, str) or interface not in INTERFACES:
-            yield f"{conduit}.{imm}", f"an interface is one of {', '.join(INTERFACES)}"
+        if not isinstance(interface, str) or not (interface in FIXED or knows_abi(interface)):
+            known = ", ".join((*abi_names(), *FIXED))
+            yield f"{conduit}.{imm}", f"an interface is one of {known}"
         if imm != "other" and not _is_immediate(imm):
             yield f"{conduit}.{imm}", "an immediate is 0 to 65535 in decimal, or `other`"
 

@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from emu.base.abi import is_abi
+from emu.base.bus import Place
 from emu.base.clock import Clock
-from emu.base.errors import ProfileError
+from emu.base.errors import EmuError, ProfileError
 from emu.base.exits import Exit
 from emu.base.smccc import SUCCESS, Call, FunctionId, Ret, Undef
 from emu.world.policy import Gate
@@ -61,10 +63,51 @@ class Host(Protocol):
     def random(self, bits: int) -> int:
         """That many bits from the seeded generator."""
 
-    def start_stolen_time(self, vcpu: int) -> int | None:
-        """Zero the vCPU's stolen-time record and return its address; None without PV time."""
+    def registers(self, call: Call, count: int) -> tuple[int, ...]:
+        """x0 onward of the vCPU that makes this call, at most x0–x30, while it is answered."""
 
-    def has_stolen_time(self, vcpu: int) -> bool: ...
+    def memory(self, address: int, size: int, align: int = 1) -> Memory:
+        """Guest memory at a guest-physical address, as its stage 2 has it.
+
+        `NoMemory` where any of it is outside, or the address is no multiple of `align`: left
+        alone, the service's `no_memory` answers the call.
+        """
+
+    def map(self, place: Place) -> None:
+        """A service's region of memory: it is there where a guest is booted."""
+
+    def interrupt(self, vcpu: int, intid: int, level: bool) -> None:
+        """Drive an interrupt line: PPI 16–31 of this vCPU, or SPI 32 onward (IHI 0069).
+
+        EmuError for an INTID that is no line.
+        """
+
+    def stolen(self, vcpu: int) -> int:
+        """Cycles so far in which the vCPU could have run, and another did."""
+
+
+class Memory(Protocol):
+    """A run of guest memory; offsets count from its beginning."""
+
+    @property
+    def address(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, offset: int = 0, size: int | None = None) -> bytes:
+        """What lies there, to the end unless told how much."""
+
+    def write(self, data: bytes, offset: int = 0) -> None:
+        """Write there; not what the guest executes."""
+
+
+class NoMemory(EmuError):
+    """A service has asked for guest memory that is not there; `address`, `size` say which."""
+
+    def __init__(self, address: int, size: int, why: str) -> None:
+        super().__init__(f"guest memory {address:#x}..{address + size:#x} {why}")
+        self.address, self.size = address, size
 
 
 class Firmware(Protocol):
@@ -80,6 +123,16 @@ class Firmware(Protocol):
         """The value of a mode (modes.py)."""
 
 
+FIRST_LINE, LAST_LINE = 16, 1019
+"""INTIDs of lines: PPIs and SPIs; those below are sent, those above are special (IHI 0069)."""
+
+
+def check_line(intid: int) -> None:
+    """Refuse an INTID that is no interrupt line."""
+    if not FIRST_LINE <= intid <= LAST_LINE:
+        raise EmuError(f"INTID {intid} is no line: PPIs are 16 to 31, SPIs 32 to {LAST_LINE}")
+
+
 @dataclass(frozen=True, slots=True)
 class Function:
     """One function of a service, as declared.
@@ -87,7 +140,8 @@ class Function:
     `args` names x1 onward; `result` says how x0 reads when it is not negative: "" a plain
     value, "version", "address", "hex", or one of `RESULT_NAMES`. `registers` is how many its
     result takes, however few the profile writes otherwise. `since` and `until` bound the
-    interface version (PSCI's) that has it. `feature` is what `--services` calls it.
+    interface version (PSCI's) that has it. `feature` is what `--services` calls it. `reads` is how
+    many registers from x0 on the handler wants to see in `call.x`, 0 for as many as its ABI reads.
     """
 
     ids: tuple[int, ...]
@@ -101,8 +155,11 @@ class Function:
     until: int
     doc: str
     registers: int = 1
+    reads: int = 0
 
 
+MOST_REGISTERS = 31
+"""x0–x30."""
 RESULT_NAMES: Mapping[str, Mapping[int, str]] = {
     "status": {SUCCESS: "SUCCESS"},
     "affinity": {0: "ON", 1: "OFF", 2: "ON_PENDING"},
@@ -122,8 +179,14 @@ def fn(
     since: int = 0,
     until: int = 0xFFFF_FFFF,
     name: str = "",
+    reads: int = 0,
 ) -> Callable[[_Method], _Method]:
-    """Declare that a method answers `ids`; its name in capitals is the function's name."""
+    """Declare that a method answers `ids`; its name in capitals is the function's name.
+
+    `ids` are numbers of the service's ABI: function identifiers for SMCCC.
+    """
+    if not 0 <= reads <= MOST_REGISTERS:
+        raise ValueError(f"a call has at most {MOST_REGISTERS} registers, x0 to x30")
 
     def declare(method: _Method) -> _Method:
         doc = (method.__doc__ or "").strip()
@@ -139,6 +202,7 @@ def fn(
             until=until,
             doc=doc,
             registers=registers,
+            reads=reads,
         )
         return method
 
@@ -157,6 +221,12 @@ class Service:
     name: ClassVar[str] = ""
     source: ClassVar[str] = ""
     codes: ClassVar[Mapping[int, str]] = {}
+    abi: ClassVar[type[Call]] = Call
+    """By which convention it is called: `Call` itself is SMCCC, abis/ has others."""
+    no_memory: ClassVar[Ret | None] = None
+    """What a call gets whose guest memory is not there: the interface's own error."""
+    regions: ClassVar[Sequence[Place]] = ()
+    """Guest memory of its own outside RAM, mapped where a guest is booted."""
     Options: ClassVar[type[Any] | None] = None
     State: ClassVar[type[Any] | None] = None
     _functions: ClassVar[tuple[Function, ...]] = ()
@@ -205,8 +275,19 @@ class Service:
                 if isinstance(function, Function):
                     found[key] = function
         for function in found.values():
-            yield dataclasses.replace(function, feature=function.feature or cls.name)
+            ids = function.ids
+            if is_abi(cls.abi):
+                ids = tuple(map(cls.abi.id_of, ids))
+            yield dataclasses.replace(function, ids=ids, feature=function.feature or cls.name)
 
     def implements(self, function: Function, fid: FunctionId) -> bool:
         """Whether this function exists in the version and options chosen."""
         return True
+
+    def entered(self, vcpu: int) -> None:
+        """A vCPU is about to run again, after another did or after a call changed the machine."""
+
+    def reset(self) -> None:
+        """The machine starts again."""
+        if self.State is not None:
+            self.state = self.State()

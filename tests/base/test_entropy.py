@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emu.base.entropy import Splitmix
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 from emu.world.paper import PaperHost
 
 ONES = (1 << 64) - 1

@@ -23,7 +23,7 @@ from emu.judge.faults import (
     mutations,
 )
 from emu.machine.instrument import CallRecord
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 from kit import (
     ARCH_FEATURES,
     CPU_ON,

@@ -13,7 +13,7 @@ from emu.judge import mutate  # noqa: F401 — every module that declares rules
 from emu.judge.discovery import RULES
 from emu.judge.facts import Facts, signed
 from emu.judge.rules import CHECKS, broken
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 from kit import (
     AFFINITY_INFO,
     ARCH_FEATURES,

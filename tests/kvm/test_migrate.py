@@ -9,7 +9,7 @@ from emu.base.smccc import Ret
 from emu.kvm.migrate import UsedCalls, lines, move
 from emu.machine.instrument import CallRecord
 from emu.watch.explain import make_call
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 from emu.world.profile import load_profile
 from image_kit import elf, phdr
 from places import ROOT

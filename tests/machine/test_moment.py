@@ -12,7 +12,7 @@ from emu.base.smccc import Ret
 from emu.cli.arguments import moment
 from emu.machine.moment import Moment, Waiting
 from emu.machine.vm import Stats, Vm
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 from emu.world.profile import load_profile
 from emu.world.service import Service, fn
 from engine_kit import WFI, code, halves, hvc, mov, smc

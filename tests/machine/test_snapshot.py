@@ -494,6 +494,7 @@ def test_nothing_new_is_forgotten():
     assert vars(vm).keys() == known
     assert vars(vm.machine).keys() == {
         "clock", "vcpus", "changed", "entropy", "last_level",
+        "_memory", "_registers", "regions", "drive",  # the machine itself, and its services'
         "_predictors", "hierarchy",  # made anew, by timing, core and frequency
     }  # fmt: skip
     vcpu = {field.name for field in fields(Vcpu)} - {"index", "context", "alarm"}
@@ -763,8 +764,8 @@ REGISTERS = ("vcpus", 0, "registers")
         (("vcpus", 1, "mpidr"), 0x8000_0000, "two vCPUs are one"),
         (("vcpus", 1, "state"), 99, "MpState"),
         (("vcpus", 1, "ready_since"), 1 << 57, "future"),
-        (("vcpus", 1, "stolen_start"), 1 << 57, "exceeds"),
-        (("vcpus", 1, "stolen_base"), 16, "lies nowhere"),
+        (("services", "pvtime", "starts"), {"1": "a"}, "services.pvtime.starts"),
+        (("services", "pvtime", "places"), [], "services.pvtime.places"),
         (("cycles",), 1 << 62, "58 bits"),
         (("cycles",), -1, "58 bits"),
         (("fraction",), 16, "fraction of a cycle is a whole one"),
@@ -780,7 +781,7 @@ REGISTERS = ("vcpus", 0, "registers")
         (("exit", "kind"), "Hypercall", "missing"),
         (("exit", "fields", "vcpu"), 9, "no vCPU"),
         (("exit", "fields", "more"), 9, "unknown"),
-        (("last_call", "x"), [1], "8 to 18"),
+        (("last_call", "x"), [1], "8 to 31"),
         (("last_call", "vcpu"), 7, "no vCPU"),
         (("last_call", "imm"), 1 << 16, "no HVC"),
         (("forwarded",), {"x": [1] * 8, "conduit": "hvc", "imm": 0, "vcpu": 0}, "no exit"),

@@ -7,21 +7,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emu.arm.arch import mpidr
-from emu.base.bus import STOLEN_TIME, STOLEN_TIME_RECORD
 from emu.base.clock import Clock
 from emu.base.entropy import Splitmix
+from emu.base.errors import EmuError
 from emu.base.smccc import Ret
 from emu.machine.vcpus import Machine, Start
-from emu.world.el2 import El2
-from emu.world.service import MpState
+from emu.world.monitor import El2
+from emu.world.service import MpState, NoMemory
 
 
 class Cycles:
     cycles = 0
 
 
-def make(cpus: int = 4, *, seed: int = 0, stolen_time: bool = True) -> Machine:
-    return Machine(cpus, Clock(Cycles()), seed, stolen_time=stolen_time)
+class Page:
+    """RAM of one page at 0x4000_0000."""
+
+    def __init__(self) -> None:
+        self.block = bytearray(0x1000)
+
+    def has(self, address: int, size: int) -> bool:
+        return address >= 0x4000_0000 and address + size <= 0x4000_1000
+
+    def read(self, address: int, size: int) -> bytes:
+        return bytes(self.block[address - 0x4000_0000 :][:size])
+
+    def write(self, address: int, data: bytes) -> None:
+        offset = address - 0x4000_0000
+        self.block[offset : offset + len(data)] = data
+
+
+def make(cpus: int = 4, *, seed: int = 0) -> Machine:
+    return Machine(
+        cpus, Clock(Cycles()), seed, memory=Page(), registers=lambda count: tuple(range(count))
+    )
 
 
 def test_at_first_everything_is_off():
@@ -96,33 +115,41 @@ def test_random_keeps_to_its_bits(bits, seed):
     assert 0 <= make(seed=seed).random(bits) < 1 << bits
 
 
-def test_no_stolen_time():
-    machine = make(stolen_time=False)
-    assert not machine.has_stolen_time(0)
-    assert machine.start_stolen_time(0) is None
-    assert machine.stolen_time_bytes(machine.vcpus[0]) is None
-    assert not machine.changed
-
-
-def test_stolen_time_record():
-    """DEN0057: revision 0, attributes 0, then nanoseconds; it starts from zero when asked for."""
+def test_guest_memory_is_ram_alone():
     machine = make()
-    vcpu = machine.vcpus[3]
-    vcpu.stolen = 1000
-    assert machine.has_stolen_time(3)
-    assert machine.stolen_time_bytes(vcpu) is None
-    address = machine.start_stolen_time(3)
-    assert address == STOLEN_TIME.base + 3 * STOLEN_TIME_RECORD
-    assert address % 64 == 0
-    assert machine.changed
-    assert machine.stolen_time_bytes(vcpu) == bytes(64)
-    vcpu.stolen += 0x1234
-    record = machine.stolen_time_bytes(vcpu)
-    assert record is not None
-    assert len(record) == STOLEN_TIME_RECORD
-    assert record == bytes(8) + (0x1234).to_bytes(8, "little") + bytes(48)
-    machine.start_stolen_time(3)
-    assert machine.stolen_time_bytes(vcpu) == bytes(64)
+    window = machine.memory(0x4000_0FF0, 16, 8)
+    window.write(b"\1\2", 14)
+    assert window.read(12, 4) == b"\0\0\1\2"
+    assert machine.memory(0x4000_0FFE, 2).read() == b"\1\2"
+
+
+@pytest.mark.parametrize(("address", "size", "align", "says"), [
+    (0x3FFF_FFFF, 1, 1, "outside RAM"), (0x4000_0FF1, 16, 1, "outside RAM"),
+    (0, 1, 1, "outside RAM"), ((1 << 64) - 1, 16, 1, "outside RAM"),
+    (0x4000_0001, 8, 8, "not aligned to 8"), (0x4000_0000, -1, 1, "outside RAM"),
+])  # fmt: skip
+def test_guest_memory_that_is_not_there(address, size, align, says):
+    with pytest.raises(NoMemory, match=says) as caught:
+        make().memory(address, size, align)
+    assert (caught.value.address, caught.value.size) == (address, size)
+
+
+def test_interrupt_lines():
+    machine, driven = make(), []
+    machine.interrupt(1, 31, True)  # nobody listens yet
+    machine.drive = lambda *line: driven.append(line)
+    machine.interrupt(1, 31, True)
+    machine.interrupt(0, 1019, False)
+    assert driven == [(1, 31, True), (0, 1019, False)]
+    for intid in (0, 15, 1020):
+        with pytest.raises(EmuError, match=f"INTID {intid} is no line"):
+            machine.interrupt(0, intid, True)
+
+
+def test_stolen_cycles():
+    machine = make()
+    machine.vcpus[1].stolen = 7
+    assert (machine.stolen(0), machine.stolen(1)) == (0, 7)
 
 
 def test_it_is_a_host():

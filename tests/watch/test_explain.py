@@ -12,7 +12,7 @@ from emu.watch.explain import (
     summaries,
     verdicts,
 )
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 from emu.world.profile import load_profile, profile_names
 
 

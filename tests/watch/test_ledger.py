@@ -136,7 +136,7 @@ def paper(*frames: Frame) -> Ledger:
     nameless = SimpleNamespace(name=lambda _address: None)
     return Ledger(SimpleNamespace(  # type: ignore[arg-type]
         engine=SimpleNamespace(hooks=hooks, charges=BlockCosts(ByWord())),
-        clock=SimpleNamespace(cycles=10), image=SimpleNamespace(symbols=nameless),
+        tolls=None, clock=SimpleNamespace(cycles=10), image=SimpleNamespace(symbols=nameless),
     ))  # fmt: skip
 
 

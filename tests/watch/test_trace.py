@@ -9,7 +9,7 @@ from emu.base.smccc import UNDEF, Conduit, Ret
 from emu.machine.instrument import CallRecord, ExceptionRecord
 from emu.watch.explain import make_call
 from emu.watch.trace import CALL_WIDTH, SCHEMA, TITLE, JsonTrace, TextTrace, exit_detail
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 
 
 def record(answer, *call, conduit=Conduit.HVC, imm=0):

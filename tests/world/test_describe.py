@@ -3,19 +3,20 @@
 import pytest
 
 from emu.base import exits
-from emu.base.smccc import UNDEF, Conduit, Ret
+from emu.base.smccc import UNDEF, Call, Conduit, Ret
 from emu.watch.explain import make_call
+from emu.world.abis.xen import Xen
 from emu.world.describe import (
     answer_text,
     arguments,
     call_text,
-    is_xen_hypercall,
     known_ids,
+    meant,
     registers_text,
     subject,
     subject_of,
 )
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 
 
 def test_a_name_comes_from_the_profile_then_any_service_then_the_books():
@@ -53,14 +54,22 @@ def test_a_call_as_one_would_write_it(call, text):
         (0x8400_0000, Conduit.HVC, 0xEA1, False),
     ],
 )
-def test_hypercalls_of_xen(x0, conduit, imm, xens):
-    made = make_call(x0, 7, conduit=conduit, imm=imm)
-    assert is_xen_hypercall(made) == xens
-    what = subject_of(made, El2("xen"))
-    assert (what.name == "XEN_HYPERCALL") == xens
+def test_what_a_guest_meant(x0, conduit, imm, xens):
+    """Below KVM, which reads every HVC by SMCCC."""
+    el2 = El2("kvm-6.12")
+    made = el2.read((x0, 7, *[0] * 14, 18), conduit, imm)
+    assert type(made) is Call
+    assert (type(meant(made)) is Xen) == xens
+    what = subject_of(made, el2)
+    assert (what.name == "console_io") == xens
     if xens:
-        assert call_text(made, what) == f"XEN_HYPERCALL(x0={x0:#x}, x1=0x7, x2=0x0, x3=0x0, x4=0x0)"
+        assert call_text(made, what) == f"console_io(x0={x0:#x}, x1=0x7)"
         assert answer_text(Ret.only(-38), what) == "ENOSYS (-38)"
+
+
+def test_a_number_without_a_name():
+    assert subject(Xen.id_of(99)).name == "xen 0x63"
+    assert subject(Xen.id_of(1 << 40 | 17)).name == "xen 0x10000000011"
 
 
 def test_arguments_of_smc32_are_32_bits_wide():

@@ -1,6 +1,6 @@
 """A machine on paper."""
 
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 from emu.world.paper import PaperHost
 from emu.world.service import MpState
 from kit import CPU_ON, Request, script

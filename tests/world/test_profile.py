@@ -16,7 +16,7 @@ from emu.base.errors import EmuError, ProfileError
 from emu.base.smccc import Conduit
 from emu.cycles.trap_prices import PROFILES as PROFILES_OF_COSTS
 from emu.machine.vm import Vm
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 from emu.world.profile import data_folder, load_profile, profile_names, profile_of
 from kit import PROFILES
 
@@ -206,7 +206,7 @@ MISTAKES = [  # text, line, message
     ("# a\n[services]\n[services.psci]\nx = {}", 4, "not a table"),
     ("\n[[services]]", 2, "a table, or false"),
     ("\n\n[services.psci.deep]", 3, "not a table"),
-    ("\n[hvc]\n0 = 'xen'", 3, "an interface is one of"),
+    ("\n[hvc]\n0 = 'jailhouse'", 3, "an interface is one of"),
     ("\n[hvc]\nOther = 'smccc'", 3, "an immediate is"),
     ("\n[registers.R]\nkind = 'bitmap'\nid = 1\nreset = 0", 2, "register R lacks limit"),
     ("extends = 'kvm-6.99'", 1, "unknown profile kvm-6.99: did you mean kvm-6"),

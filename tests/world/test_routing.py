@@ -3,9 +3,10 @@
 import pytest
 
 from emu.base.smccc import Conduit, FunctionId
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 from emu.world.profile import load_profile
 from emu.world.routing import Router, is_psci
+from kit import FakeHost
 
 TRNG_VERSION = 0x8400_0050
 
@@ -75,7 +76,7 @@ def test_a_mode_that_decides_is_named():
 
 def test_a_router_stands_alone():
     profile = load_profile("kvm-6.12")
-    router = Router(profile, profile.policy, {})
+    router = Router(profile, profile.policy, {}, {}, FakeHost())
     assert router.find(0x8400_0000) is None
     assert router.offered(0x8400_0000) is None
     assert "no service of kvm-6.12 has" in router.route(0x8400_0000, Conduit.HVC, 0).why

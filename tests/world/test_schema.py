@@ -41,7 +41,7 @@ BAD = [  # data, key to blame, part of the message
     ({"unknown": "panic"}, "unknown", "not-supported, undef"),
     ({"reply_registers": 5}, "reply_registers", "1 to 4"),
     ({"reply_registers": 0}, "reply_registers", "1 to 4"),
-    ({"hvc": {"0": "xen"}}, "hvc.0", "smccc"),
+    ({"hvc": {"0": "jailhouse"}}, "hvc.0", "smccc, xen, x0-only"),
     ({"hvc": {"0": False}}, "hvc.0", "smccc"),
     ({"smc": {"65536": "smccc"}}, "smc.65536", "0 to 65535"),
     ({"smc": {"007": "smccc"}}, "smc.007", "0 to 65535"),

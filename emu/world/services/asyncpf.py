@@ -17,6 +17,8 @@ from emu.world.service import Answer, Function, Service, fn
 
 PAGE_NOTIFY = 0x2000_0001
 """In 0x2000_0000–0x7FFF_FFFF, reserved by DEN0028 (abi/A §A2); our choice within it."""
+PAGE_SHIFT, REASON_SIZE = 12, 4
+"""Frames are of 4 KiB, and the reason is their first word (abi/D §D1, seed 004)."""
 NOT_PRESENT, READY = 1, 2
 """The reasons, numbered as x86's KVM_PV_REASON_PAGE_* (linux v5.17 kvm_para.h)."""
 
@@ -35,6 +37,15 @@ class AsyncPf(Service):
     source = "kvmarm list, 9 Apr 2015, Advice on HYP interface for AsyncPF (abi/D §D1, seed 004)"
     codes: ClassVar[Mapping[int, str]] = {NOT_SUPPORTED: "NOT_SUPPORTED"}
     State = State
+
+    def page_event(self, vcpu: int, reason: int) -> int:
+        """Write the reason into the page that a vCPU has named; returns the page's address.
+
+        KeyError where it has named none, `NoMemory` where the page is not there.
+        """
+        page = self.host.memory(self.pages[vcpu] << PAGE_SHIFT, REASON_SIZE)
+        page.write(reason.to_bytes(REASON_SIZE, "little"))
+        return page.address
 
     @property
     def pages(self) -> dict[int, int]:

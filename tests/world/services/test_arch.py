@@ -6,7 +6,7 @@ import pytest
 
 from emu.base.errors import ProfileError
 from emu.base.smccc import Ret
-from emu.world.el2 import El2, with_services
+from emu.world.monitor import El2, with_services
 from emu.world.profile import load_profile
 from kit import (
     ARCH_FEATURES,

@@ -1,6 +1,6 @@
 """Seed 004's page notification call; tests/test_discussions.py tells its story."""
 
-from emu.world.el2 import El2
+from emu.world.monitor import El2
 from emu.world.profile import load_profile
 from emu.world.services.asyncpf import PAGE_NOTIFY
 

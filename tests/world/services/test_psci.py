@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from emu.base import exits
 from emu.base.exits import EventKind
 from emu.base.smccc import Ret
-from emu.world.el2 import El2, with_services
+from emu.world.monitor import El2, with_services
 from emu.world.profile import load_profile
 from emu.world.service import MpState
 from kit import (

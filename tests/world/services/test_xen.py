@@ -10,7 +10,7 @@ from emu.base.endings import Ending
 from emu.base.smccc import UNDEF, Conduit, Ret
 from emu.judge.discovery import Inspector
 from emu.machine.vm import Vm
-from emu.world.el2 import El2, with_services
+from emu.world.monitor import El2, with_services
 from emu.world.profile import load_profile
 from engine_kit import NOP, WFI, code, halves, hvc, ldr, mov, smc
 from kit import (
@@ -158,4 +158,4 @@ def test_hypercalls_where_there_is_nobody(tmp_path):
     vm.instruments.append(inspector)
     vm.run(10_000)
     verdicts = inspector.verdicts(Ending.FAULT)
-    assert [v.text for v in verdicts] == ["XEN_HYPERCALL by HVC is UNDEFINED here"]
+    assert [v.text for v in verdicts] == ["set_trap_table by HVC is UNDEFINED here"]

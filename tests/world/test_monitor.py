@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import emu.world.el2
+import emu.world.monitor
 from emu.base import exits
 from emu.base.errors import PolicyError, ProfileError
 from emu.base.smccc import UNDEF, Call, Conduit, Ret
-from emu.world.el2 import El2, with_services
+from emu.world.monitor import El2, with_services
 from emu.world.policy import Action, Policy
 from emu.world.profile import load_profile
 from emu.world.service import Service, fn
@@ -197,11 +197,11 @@ def test_declarations_are_found_whatever_the_policy():
 
 
 def test_routes_kept_stay_bounded(monkeypatch):
-    monkeypatch.setattr(emu.world.el2, "MAX_ROUTES", 8)
+    monkeypatch.setattr(emu.world.monitor, "MAX_ROUTES", 8)
     el2 = machine()
     for fid in range(100):
         el2.hypercall(fid)
-    assert len(el2._shared.routes) <= 8
+    assert len(el2._routes) <= 8
 
 
 @settings(max_examples=30)
@@ -285,7 +285,7 @@ def test_source_is_the_profiles_or_else_the_services(tmp_path):
 # --- the promise -------------------------------------------------------------------------------
 
 MACHINES = {name: El2(name, FakeHost(4)) for name in PROFILES}
-NAMED = sorted({fid for el2 in MACHINES.values() for fid in el2._functions})
+NAMED = sorted({fid for el2 in MACHINES.values() for fid in el2.top.functions})
 identifiers = st.integers(0, ONES) | st.sampled_from(NAMED) | st.builds(
     lambda fid, flip: fid ^ 1 << flip, st.sampled_from(NAMED), st.integers(0, 63)
 )
