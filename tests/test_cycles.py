@@ -229,7 +229,7 @@ def test_nothing_is_lost_between_blocks_and_traps(name, cpus, timing, folder):
     """The clock is the blocks, the traps, the exceptions and the time nobody ran."""
     vm = machine_for(name, cpus, native_available(), False, folder, timing)
     idle = [0]
-    vm.pace = lambda cycles: (idle.append(cycles), cycles)[1]
+    vm.scheduler.pace = lambda cycles: (idle.append(cycles), cycles)[1]
     run_in_pieces(vm, LIMIT)
     tree = vm.engine.hooks.frames()
     above = sum(sixteenths for kind, *_, sixteenths, _ in tree if kind == 3)

@@ -39,4 +39,4 @@ def test_shell_variables_and_power_off():
     assert f"{GUID} - hvcemu - 0002 Bytes" in str(console)
     assert [record.call.fid for record in watch.calls][-1] == 0x8400_0008
     erased = b"\xff" * (256 << 10)
-    assert any(sector != erased for sector in vm.devices["flash"].saved().sectors.values())
+    assert any(sector != erased for sector in vm.board.devices["flash"].saved().sectors.values())

@@ -339,7 +339,7 @@ def test_suspend_until_the_clocks_alarm():
     exit = vm.run(END)
     assert isinstance(exit, exits.SystemEvent)
     assert exit.kind is exits.EventKind.SUSPEND
-    assert vm.resume_later(exit)
+    assert vm.vmm.resume_later(exit)
     assert is_off(vm.run(END)), str(vm.console)[-2000:]
     assert vm.clock.cycles > 5_000_000_000
     assert "PM: suspend exit" in str(vm.console)

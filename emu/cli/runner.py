@@ -88,7 +88,7 @@ class Runner:
         gc.enable()  # switched off while the modules loaded (main.py:entry)
         started = time.monotonic()
         if self.source and self.source.is_terminal():
-            self.vm.pace = self._pace
+            self.vm.scheduler.pace = self._pace
         with self._catch_interrupt(), self.source.raw() if self.source else nullcontext():
             exit = self._run_until_over(started)
         self.status.clear()
@@ -160,10 +160,10 @@ class Runner:
                 self.vm.reset()
                 return True
             case exits.SystemEvent(kind=exits.EventKind.SUSPEND):
-                return self.vm.resume_later(exit)
+                return self.vm.vmm.resume_later(exit)
             case exits.Wfi() if self.source:
                 self.source.pause(STRETCH_SECONDS)
-                return self.interrupted or (self.vm.listens() and not self.source.over)
+                return self.interrupted or (self.vm.board.listens() and not self.source.over)
         return False
 
     def _pace(self, cycles: int) -> int:
@@ -176,7 +176,7 @@ class Runner:
     def _look_for_input(self) -> None:
         if self.source:
             self.source.look()
-        self.vm.poll_input()
+        self.vm.board.poll_input()
 
     def _clip(self, stretch: int) -> int:
         ends = [self.limits.cycles]

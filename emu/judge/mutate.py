@@ -125,7 +125,7 @@ def observe(subject: Subject, mutation: Mutation | None) -> Observation:
     vm = subject.checkpoint.restore()
     log, inspector = CallLog(), subject.inspector.again(vm)
     vm.instruments[:] = (log, inspector)
-    injector = vm.interposer = None if mutation is None else Injector(mutation, vm)
+    injector = vm.traps.interposer = None if mutation is None else Injector(mutation, vm)
     exit, flooded = _run(vm, subject, injector, log)
     ending, status = (Ending.FLOOD, STATUS_LIMIT) if flooded else ending_of(exit)
     verdicts = inspector.verdicts(ending)

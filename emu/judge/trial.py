@@ -200,14 +200,14 @@ def outcome_of(
 def run_to_first_call(vm: Vm, seconds: float, cycles: int | None) -> bool:
     """Stop with PC on the guest's first HVC or SMC; False where it ends or is stopped before."""
     ends = time.monotonic() + seconds
-    vm.stops_before_call = True
-    while vm.stops_before_call:
+    vm.traps.stops_before_call = True
+    while vm.traps.stops_before_call:
         left = STRETCH if cycles is None else min(STRETCH, cycles - vm.clock.cycles)
         if left <= 0 or time.monotonic() >= ends:
             break
         if not isinstance(vm.run(left), exits.Deadline):
             break
-    stopped, vm.stops_before_call = not vm.stops_before_call, False
+    stopped, vm.traps.stops_before_call = not vm.traps.stops_before_call, False
     return stopped
 
 

@@ -116,7 +116,7 @@ class KvmVm:
 
     def __init__(self, kvm: Kvm, vm: Vm) -> None:
         self.kvm, self.vm = kvm, vm
-        vm.takes_mmio = True
+        vm.traps.takes_mmio = True
         self.vcpus: dict[int, KvmVcpu] = {}
         self.has_run = False
         self.enabled: set[int | str] = set()
@@ -211,8 +211,8 @@ class KvmVm:
         except NoMemory:
             where = f"vCPU {index} named a page outside its memory"
             raise KvmError(where, errno.EFAULT) from None
-        self.vm.focus(index)
-        self.vm.engine.inject_abort(address, self.vm)
+        self.vm.scheduler.look_at(self.vm.machine.vcpus[index])
+        self.vm.engine.inject_abort(address, self.vm.traps)
 
     def admit(self, index: int) -> None:
         """Grant CPU_ON of a vCPU from now on: hot-add (mode cpu_on.policy = late)."""

@@ -34,8 +34,9 @@ from emu.kvm.abi import (
     HostCore,
     HypercallExit,
 )
+from emu.machine.traps import ALL_REGISTERS
 from emu.machine.vcpus import Start
-from emu.machine.vm import CALL_REGISTERS, Vm
+from emu.machine.vm import Vm
 from emu.world import onereg
 from emu.world.onereg import SCOPE_VM, Group
 from emu.world.policy import FwReg, Policy, RegisterKind
@@ -209,7 +210,7 @@ class KvmVcpu:
     def show(self) -> tuple[tuple[int, ...], int, int]:
         """x0 to x17, PC and PSTATE."""
         engine = self._focus()
-        return engine.arguments(CALL_REGISTERS), engine.get("PC"), engine.get("PSTATE")
+        return engine.arguments(ALL_REGISTERS), engine.get("PC"), engine.get("PSTATE")
 
     def wake(self) -> bool:
         """End a wait in WFI, as a signal to the vCPU's thread does; False where it did not wait."""
@@ -218,7 +219,7 @@ class KvmVcpu:
 
     def complete(self) -> None:
         """Finish an Mmio exit without going on (kvm_run.immediate_exit)."""
-        self.kvm_vm.vm.settle()
+        self.kvm_vm.vm.vmm.settle()
 
     # -- ONE_REG --------------------------------------------------------------------------------
 
@@ -296,7 +297,7 @@ class KvmVcpu:
 
     def _focus(self) -> Any:
         """The machine with this vCPU's registers loaded."""
-        self.kvm_vm.vm.focus(self.index)
+        self.kvm_vm.vm.scheduler.look_at(self._vcpu)
         return self.kvm_vm.vm.engine
 
     # -- firmware registers -----------------------------------------------------------------------

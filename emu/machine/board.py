@@ -222,6 +222,19 @@ class Board:
         self._map(GIC_DISTRIBUTOR, _Sending(self, gic.distributor, GICD_SGIR), Event.GIC)
         self._map(GIC_CPU_INTERFACE, _Synchronised(self, gic.cpu_interface), None)
 
+    def make_console(self) -> None:
+        """The UART a boot loader would have used: it is there from the start."""
+        self.make("pl011")
+
+    def listens(self) -> bool:
+        """Whether an interrupt could wake the machine, such as the console's."""
+        return self.gic is not None
+
+    def poll_input(self, *, idle: bool = False) -> None:
+        """Look whether console input has come; between two runs."""
+        if uart := self.devices.get("pl011"):
+            uart.poll(idle=idle)
+
     def press_power_key(self) -> None:
         """Ask the guest to switch off, as the key of a machine does."""
         if "pl061" not in self.devices:

@@ -22,6 +22,7 @@ import ctypes
 import dataclasses
 import mmap
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from emu.arm import arch
@@ -106,7 +107,9 @@ class Checkpoint:
         hooks = engine.hooks
         self._counts = hooks.cycles, hooks.fraction, hooks.instructions
         self._exceptions = engine.exceptions.state
-        self._vm_fields = {name: getattr(vm, name) for name in _VM_FIELDS}
+        self._profile = vm.profile
+        self._parts = [(part, {name: getattr(part, name) for name in names})
+                       for part, names in _parts(vm)]
         self._exit = copy.copy(vm.pending)
         self._machine = vm.machine.entropy.state, vm.machine.changed
         self._last_level = bytes(vm.machine.last_level or b"")
@@ -145,21 +148,24 @@ class Checkpoint:
         hooks = engine.hooks
         hooks.cycles, hooks.fraction, hooks.instructions = self._counts
         engine.exceptions.state = self._exceptions
-        for name, value in self._vm_fields.items():
-            setattr(vm, name, value)
-        vm._exit = copy.copy(self._exit)
+        vm.profile = self._profile
+        for part, values in self._parts:
+            for name, value in values.items():
+                setattr(part, name, value)
+        vm.vmm.pending = copy.copy(self._exit)
         vm.machine.entropy.state, vm.machine.changed = self._machine
         if vm.machine.last_level is not None:
             ctypes.memmove(vm.machine.last_level, self._last_level, len(self._last_level))
         self._restore_el2()
-        vm.board.switch_to(vm._vcpu)
+        vm.board.switch_to(vm.scheduler.current)
         vm.board.restore(copy.deepcopy(self._devices))
         console, vm.console.printed = self._console
         vm.console.restore(console)
         return vm
 
     def _restore_el2(self) -> None:
-        el2 = self._vm.el2 = self._el2
+        el2 = self._vm.traps.monitor = self._el2
+        self._vm.scheduler.listeners = el2.listeners
         if el2.policy is not self._policy:
             el2.policy = self._policy
         for vcpu, policy in self._own.items():
@@ -168,10 +174,12 @@ class Checkpoint:
             service.state = copy.deepcopy(self._services[name])
 
 
-_VM_FIELDS = (
-    "profile", "takes_mmio", "_vcpu", "_only", "_slice_end", "_forwarded", "_calls", "_last_call",
-    "stops_before_call",
-)  # fmt: skip
+def _parts(vm: Vm) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """The parts of a machine that remember something of the run, and what."""
+    yield vm.scheduler, ("current", "only", "slice_end")
+    yield vm.traps, (
+        "forwarded", "calls", "last_call", "exit", "stops_before_call", "takes_mmio",
+    )  # fmt: skip
 
 
 def _fields(vcpu: Any) -> dict[str, Any]:

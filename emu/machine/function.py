@@ -23,14 +23,14 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, SupportsIndex
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 from emu.arm import arch
 from emu.arm.timers import NEVER
 from emu.base import exits
-from emu.base.clock import Clock
 from emu.base.errors import EmuError
 from emu.base.exits import Exit, Fault
 from emu.base.pages import PAGE
@@ -38,10 +38,13 @@ from emu.base.smccc import MASK32, MASK64, Call, Ret, Undef
 from emu.engine.engine import Engine
 from emu.images.image import MIB, Image, Ram, align_up
 from emu.machine.blocks import Block, Watched, Write, inside
+from emu.machine.faults import code_around, fault_of
 from emu.machine.instrument import CallRecord, Instrument
-from emu.machine.vcpus import Machine, Start, Vcpu
-from emu.world.routing import Route
+from emu.machine.vcpus import Start
 from emu.world.service import MpState
+
+if TYPE_CHECKING:
+    from emu.machine.vm import Vm
 
 STACK = MIB
 """Bytes of stack; the Linux kernel gives 16 KiB, a thread of a C library usually 8 MiB."""
@@ -118,41 +121,6 @@ class _Back(Exit):
 # -- the machine it needs -----------------------------------------------------------------------
 
 
-class Callee(Protocol):
-    """What of a `Vm` a call needs; it lies above this module, which therefore only describes it."""
-
-    ram: Ram
-    image: Image
-    engine: Engine
-    clock: Clock
-    machine: Machine
-    instruments: list[Instrument]
-    _vcpu: Vcpu
-    _only: Vcpu | None
-    _slice_end: int
-    _exit: Exit | None
-    _forwarded: tuple[Call, Route] | None
-    _last_call: Call | None
-    _bench: Bench | None
-    _stubs: dict[int, PythonStub]
-
-    def focus(self, vcpu: int) -> None: ...
-
-    def settle(self) -> None: ...
-
-    def _enter(self, vcpu: Vcpu) -> None: ...
-
-    def _reset(self, vcpu: Vcpu, start: Start) -> None: ...
-
-    def _run_until(self, deadline: int) -> Exit: ...
-
-    def _fault(self, reason: str) -> Fault: ...
-
-    def _code_around(self, pc: int) -> tuple[tuple[int, int], ...]: ...
-
-
-_KEPT = ("_only", "_exit", "_forwarded", "_last_call")
-"""What belongs to `run()` and is put back after a call."""
 
 
 class Bench:
@@ -191,16 +159,17 @@ class Bench:
             self.used, self.calling = used, False
 
 
-def bench_of(vm: Callee) -> Bench:
+def bench_of(vm: Vm) -> Bench:
     """The machine's bench, made when it is first needed."""
     if not vm.machine.vcpus or not vm.engine.ram():
         raise EmuError("this machine has no CPU or no memory yet, so there is nothing to call")
-    if vm._bench is None:
-        vm._bench = Bench(vm.engine, vm.ram)
-    return vm._bench
+    if vm.bench is None:
+        vm.bench = Bench(vm.engine, vm.ram)
+        vm.traps.serve_halt = server(vm)
+    return vm.bench
 
 
-def buffer(vm: Callee, content: int | bytes) -> Block:
+def buffer(vm: Vm, content: int | bytes) -> Block:
     """A block of so many zeros, or with this content, that stays where it is."""
     data = bytes(content)
     address = bench_of(vm).take(len(data))
@@ -208,7 +177,7 @@ def buffer(vm: Callee, content: int | bytes) -> Block:
     return Block(vm.engine, address, len(data))
 
 
-def symbol(vm: Callee, name: str) -> Block:
+def symbol(vm: Vm, name: str) -> Block:
     """The block that a symbol names; EmuError with names like it when there is none."""
     found = vm.image.symbols.find(name)
     if found is None:
@@ -280,16 +249,27 @@ def _python_stub(name: str, stub: Callable[..., Any] | int) -> PythonStub:
     return PythonStub(name, stub, min(len(positional), REGISTER_ARGUMENTS))
 
 
-def serve_trap(vm: Callee, pc: int) -> bool:
+def server(vm: Vm) -> Callable[[int], bool]:
+    """Serves the HLTs of a machine's stubs and calls, without keeping it alive."""
+    machine = weakref.ref(vm)
+
+    def serve(pc: int) -> bool:
+        found = machine()
+        return found is not None and serve_trap(found, pc)
+
+    return serve
+
+
+def serve_trap(vm: Vm, pc: int) -> bool:
     """Serve the HLT at `pc`; False when it is not one of ours."""
-    bench = vm._bench
+    bench = vm.bench
     if bench is not None and bench.calling and bench.vectors <= pc <= bench.back:
         if pc != bench.back and vm.engine.exceptions.last is None:  # jumped to, not taken
             return False
-        vm._exit = _Back(vcpu=vm._vcpu.index) if pc == bench.back else _fault(vm, bench)
+        vm.traps.exit = _Back(vcpu=vm.current) if pc == bench.back else _fault(vm, bench)
         vm.engine.stop()
         return True
-    if (stub := vm._stubs.get(pc)) is None:
+    if (stub := vm.stubs.get(pc)) is None:
         return False
     answer = stub.function(*vm.engine.arguments(stub.arguments))
     if answer is not None:
@@ -298,9 +278,9 @@ def serve_trap(vm: Callee, pc: int) -> bool:
     return True
 
 
-def _fault(vm: Callee, bench: Bench) -> Fault:
+def _fault(vm: Vm, bench: Bench) -> Fault:
     """The exception that the function has taken."""
-    fault = vm._fault("")
+    fault = fault_of(vm.engine, vm.current, "", vm.traps.last_call)
     taken = vm.engine.exceptions.last
     assert taken is not None
     place = vm.image.symbols.name(taken.pc) or f"{taken.pc:#x}"
@@ -309,7 +289,7 @@ def _fault(vm: Callee, bench: Bench) -> Fault:
         fault.reason += f", address {taken.far:#x}"
     if taken.far is not None and bench.base - STACK <= taken.far < bench.base:
         fault.reason += f", below the stack of {STACK // MIB} MiB: does the recursion end?"
-    fault.pc, fault.instructions = taken.pc, vm._code_around(taken.pc)
+    fault.pc, fault.instructions = taken.pc, code_around(vm.engine, taken.pc)
     return fault
 
 
@@ -327,7 +307,7 @@ def _register(what: str, value: object) -> int:
 
 
 def call(
-    vm: Callee,
+    vm: Vm,
     function: Function,
     args: Iterable[object],
     *,
@@ -352,7 +332,7 @@ def call(
         kept = _prepare(vm, bench, address, arguments, result)
         cycles, instructions = vm.clock.cycles, vm.engine.instructions
         exit = _run(vm, min(cycles + max_cycles, NEVER), on_forward)
-        vm.focus(0)
+        vm.scheduler.look_at(vm.machine.vcpus[0])
         arguments.read_back()
         x0, x1 = vm.engine.arguments(2)
         back = isinstance(exit, _Back)
@@ -368,7 +348,7 @@ def call(
         )
 
 
-def _entry(vm: Callee, function: Function) -> int:
+def _entry(vm: Vm, function: Function) -> int:
     address = symbol(vm, function).address if isinstance(function, str) else function.__index__()
     if address % arch.INSN_SIZE or not vm.engine.has_ram(address, arch.INSN_SIZE):
         raise EmuError(f"there is no code to call at {address:#x}: a function lies in RAM")
@@ -415,11 +395,11 @@ _PRESERVED = (*(f"X{n}" for n in range(19, 30)), "SP", *(f"V{n}" for n in range(
 
 
 def _prepare(
-    vm: Callee, bench: Bench, address: int, arguments: _Arguments, result: SupportsIndex | None
+    vm: Vm, bench: Bench, address: int, arguments: _Arguments, result: SupportsIndex | None
 ) -> dict[str, int]:
     """Registers and stack as a caller leaves them; returns what must come back the same."""
     engine, boot = vm.engine, vm.machine.vcpus[0]
-    vm._reset(boot, Start(address, 0))
+    vm.scheduler.reset_vcpu(boot, Start(address, 0))
     boot.state, boot.waiting, boot.start = MpState.RUNNABLE, False, None
     engine.write_reply(tuple(arguments.registers))
     engine.set("X8", 0 if result is None else _register("result=", result))
@@ -434,7 +414,7 @@ def _prepare(
     engine.set("X30", bench.back)
     engine.set("VBAR_EL1", bench.vectors)
     engine.set("CPACR_EL1", CPACR_FPEN)
-    vm._enter(boot)
+    vm.scheduler.enter(boot)
     return kept
 
 
@@ -444,42 +424,41 @@ def _clobbered(engine: Engine, kept: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(name.lower().replace("v", "d") for name in changed)
 
 
-def _run(vm: Callee, deadline: int, on_forward: Answerer | None) -> Exit:
+def _run(vm: Vm, deadline: int, on_forward: Answerer | None) -> Exit:
     while True:
-        exit = vm._run_until(deadline)
+        exit = vm.vmm.pending = vm.scheduler.run_until(deadline, vm.traps)
         if on_forward is None or not isinstance(exit, exits.Hypercall):
             return exit
         answer = on_forward(exit.call)
         if not isinstance(answer, Ret | Undef):
             answer = Ret.value(_register(f"on_forward answered {exit.call.fid} with", answer))
         exit.ret = answer
-        vm.settle()
+        vm.vmm.settle()
 
 
 @contextlib.contextmanager
-def _borrowed(vm: Callee, recorder: Instrument) -> Iterator[None]:
+def _borrowed(vm: Vm, recorder: Instrument) -> Iterator[None]:
     """The boot CPU for a while: afterwards it, and what `run()` has left, are as before."""
-    boot, previous = vm.machine.vcpus[0], vm._vcpu
-    vm.focus(boot.index)
+    boot, previous = vm.machine.vcpus[0], vm.scheduler.current
+    vm.scheduler.look_at(boot)
     own = vm.engine.new_context()
     vm.engine.save(own)
-    kept = {name: getattr(vm, name) for name in _KEPT}
-    rest_of_turn = vm._slice_end - vm.clock.cycles
+    traps, scheduler = vm.traps, vm.scheduler
+    kept = scheduler.only, vm.vmm.pending, traps.forwarded, traps.last_call
+    rest_of_turn = vm.scheduler.slice_end - vm.clock.cycles
     state = replace(boot)
     exceptions = vm.engine.exceptions.state
-    for name in _KEPT:
-        setattr(vm, name, None)
+    scheduler.only = vm.vmm.pending = traps.forwarded = traps.last_call = None
     vm.engine.exceptions.state = None, None, 0
     vm.instruments.append(recorder)
     try:
         yield
     finally:
         vm.instruments.remove(recorder)
-        vm.focus(boot.index)
+        vm.scheduler.look_at(boot)
         vm.engine.restore(own)
         boot.state, boot.waiting, boot.start = state.state, state.waiting, None
-        vm.focus(previous.index)
-        vm._slice_end = vm.clock.cycles + rest_of_turn
+        vm.scheduler.look_at(previous)
+        vm.scheduler.slice_end = vm.clock.cycles + rest_of_turn
         vm.engine.exceptions.state = exceptions
-        for name, value in kept.items():
-            setattr(vm, name, value)
+        scheduler.only, vm.vmm.pending, traps.forwarded, traps.last_call = kept

@@ -49,12 +49,12 @@ class Waiting:
         calls = vm.stats().calls
         if moment.first_call and calls:
             raise EmuError(f"--save-at {FIRST_CALL}: this guest has made {calls:,} calls")
-        vm.stops_before_call = moment.first_call
+        vm.traps.stops_before_call = moment.first_call
 
     def has_come(self) -> bool:
         """Whether it is now; asked between two runs."""
         if self.look is None:
-            return not self._vm.stops_before_call
+            return not self._vm.traps.stops_before_call
         if self._vm.clock.cycles < self.look:
             return False
         if self._moment.cycle is not None:

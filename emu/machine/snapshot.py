@@ -23,13 +23,12 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emu.arm.pmu import COUNTERS
 from emu.arm.pmu import State as PmuState
 from emu.base import exits, savefile
-from emu.base.clock import Clock
-from emu.base.console import Console, ConsoleState
+from emu.base.console import ConsoleState
 from emu.base.errors import EmuError, SnapshotError
 from emu.base.exits import Exit
 from emu.base.pages import PAGE, Packing, PagesError, check_runs, unpack
@@ -51,8 +50,10 @@ from emu.machine.vcpus import Machine, Start, Vcpu
 from emu.world.monitor import El2
 from emu.world.policy import FilterRange, FwReg, Policy
 from emu.world.profile import Profile, profile_of
-from emu.world.routing import Route
 from emu.world.service import MpState
+
+if TYPE_CHECKING:
+    from emu.machine.vm import Vm
 
 MIB = 1 << 20
 MAX_MEMORIES, MAX_MEMORY = 64, 65 << 30
@@ -139,6 +140,7 @@ class _State:
 
     profile: _ProfileState
     policy: _PolicyState
+    below: tuple[_PolicyState, ...]
     own_policies: dict[int, _PolicyState]
     overrides: dict[int, dict[str, int]]
     image: _ImageState
@@ -172,39 +174,14 @@ class _State:
     memory: tuple[_MemoryState, ...]
 
 
-class Saved(Protocol):
-    """What of a `Vm` is saved; it lies above this module, which therefore only describes it."""
-
-    ram: Ram
-    image: Image
-    console: Console
-    engine: Engine
-    clock: Clock
-    machine: Machine
-    el2: El2
-    board: Board
-    devices: dict[str, Any]
-    takes_mmio: bool
-    timing: Timing
-    _vcpu: Vcpu
-    _slice_end: int
-    _exit: Exit | None
-    _forwarded: tuple[Call, Route] | None
-    _calls: int
-    _last_call: Call | None
-
-    @property
-    def trap_costs(self) -> str: ...
+_Vm = TypeVar("_Vm", bound="Vm")
 
 
-_Vm = TypeVar("_Vm", bound=Saved)
-
-
-def save(vm: Saved, path: str | os.PathLike[str]) -> None:
+def save(vm: Vm, path: str | os.PathLike[str]) -> None:
     """Save a machine between two runs; whatever goes wrong, an older file stays whole."""
     if vm.engine.running:
         raise SnapshotError(f"{path}: cannot be saved: the machine is running")
-    if vm._vcpu not in vm.machine.vcpus:
+    if vm.scheduler.current not in vm.machine.vcpus:
         raise SnapshotError(f"{path}: cannot be saved: no vCPU was set up yet")
     packings = [Packing(base, block, host) for base, block, host in vm.engine.ram()]
     try:
@@ -250,12 +227,13 @@ def _memory(packings: list[Packing]) -> Any:
     return [to_state(_MemoryState(p.base, p.size, p.runs, tuple(p.lengths))) for p in packings]
 
 
-def _capture(vm: Saved) -> dict[str, Any]:
+def _capture(vm: Vm) -> dict[str, Any]:
     el2, machine = vm.el2, vm.machine
-    forwarded = vm._forwarded[0] if vm._forwarded else None
+    forwarded = vm.traps.forwarded[0] if vm.traps.forwarded else None
     state = _State(
         profile=_capture_profile(el2),
         policy=_capture_policy(el2.policy),
+        below=tuple(_capture_policy(level.policy) for level in el2.levels[1:]),
         own_policies={n: _capture_policy(p) for n, p in el2.own_policies().items()},
         overrides=el2.overrides(),
         image=_ImageState(vm.image.path, vm.image.kind, vm.image.entry, image_digest(vm.image)),
@@ -273,14 +251,14 @@ def _capture(vm: Saved) -> dict[str, Any]:
         entropy=machine.entropy.state,
         vcpus=tuple(_capture_vcpu(vm, vcpu) for vcpu in machine.vcpus),
         last_level=zlib.compress(machine.last_level) if machine.last_level is not None else b"",
-        running=vm._vcpu.index,
-        slice_end=vm._slice_end,
+        running=vm.current,
+        slice_end=vm.scheduler.slice_end,
         changed=machine.changed,
-        takes_mmio=vm.takes_mmio,
-        calls=vm._calls,
-        last_call=vm._last_call,
+        takes_mmio=vm.traps.takes_mmio,
+        calls=vm.traps.calls,
+        last_call=vm.traps.last_call,
         exceptions=vm.engine.exceptions.state,
-        exit=_capture_exit(vm._exit),
+        exit=_capture_exit(vm.pending),
         forwarded=forwarded,
         console=vm.console.state(),
         devices=vm.board.states(),
@@ -295,12 +273,15 @@ def _capture(vm: Saved) -> dict[str, Any]:
 
 def _capture_profile(el2: El2) -> _ProfileState:
     """The profile with the options and modes that are in force."""
-    profile = el2.profile
-    options = {
-        name: _options(service.options) for name, service in el2.services.items()
-        if name in profile.services
-    }  # fmt: skip
-    tables = dataclasses.replace(profile, services=options).tables()
+    found: Profile | None = None
+    for level in reversed(el2.levels):
+        options = {
+            name: _options(service.options) for name, service in level.services.items()
+            if name in level.profile.services
+        }  # fmt: skip
+        found = dataclasses.replace(level.profile, services=options, below=found)
+    assert found is not None
+    profile, tables = el2.profile, found.tables()
     return _ProfileState(
         profile.name, profile.lineage, tables, dict(profile.sources), dict(profile.places)
     )
@@ -317,10 +298,10 @@ def _capture_policy(policy: Policy) -> _PolicyState:
     )  # fmt: skip
 
 
-def _capture_vcpu(vm: Saved, vcpu: Vcpu) -> _VcpuState:
+def _capture_vcpu(vm: Vm, vcpu: Vcpu) -> _VcpuState:
     registers = None
-    if vcpu is vm._vcpu or vcpu.context is not None:
-        registers = vm.engine.read_vcpu(None if vcpu is vm._vcpu else vcpu.context)
+    if vcpu is vm.scheduler.current or vcpu.context is not None:
+        registers = vm.engine.read_vcpu(None if vcpu is vm.scheduler.current else vcpu.context)
     return _VcpuState(
         vcpu.mpidr, vcpu.state, vcpu.waiting, vcpu.admitted, vcpu.start, vcpu.stolen,
         vcpu.ready_since, vcpu.timers.state,
@@ -414,7 +395,7 @@ def _profile(state: _ProfileState) -> Profile:
     return profile_of(state.name, state.lineage, state.tables, state.sources, state.places)
 
 
-def _restore(vm: Saved, state: _State, file: SaveFile) -> None:
+def _restore(vm: Vm, state: _State, file: SaveFile) -> None:
     _restore_policy(vm.el2, state)
     _restore_parts(vm, state)
     _restore_memory(vm.engine, state, file)
@@ -430,16 +411,20 @@ def _restore(vm: Saved, state: _State, file: SaveFile) -> None:
     vm.engine.exceptions.state = state.exceptions
     vm.machine.entropy.state, vm.machine.changed = state.entropy, state.changed
     _restore_last_level(vm.machine, state.last_level)
-    vm._slice_end, vm.takes_mmio = state.slice_end, state.takes_mmio
-    vm._calls, vm._last_call = state.calls, state.last_call
-    vm._exit = _restore_exit(state)
+    vm.scheduler.slice_end = state.slice_end
+    vm.traps.takes_mmio, vm.traps.calls = state.takes_mmio, state.calls
+    vm.traps.last_call = vm.monitor.read(*state.last_call) if state.last_call else None
+    vm.vmm.pending = _restore_exit(state)
     if state.forwarded is not None:
         call = vm.el2.read(*state.forwarded)
-        vm._forwarded = call, vm.el2.route_of(call)
+        vm.traps.forwarded = call, vm.monitor.route_of(call)
 
 
 def _restore_policy(el2: El2, state: _State) -> None:
     el2.policy = _policy(state.policy)
+    _demand(len(state.below) == len(el2.levels) - 1, "its levels are not its profile's")
+    for level, policy in zip(el2.levels[1:], state.below, strict=True):
+        level.policy = _policy(policy)
     _demand(not state.own_policies or el2.profile.modes["fwreg.scope"] == "vcpu-asymmetric",
             "own_policies need mode fwreg.scope = vcpu-asymmetric")
     for vcpu, policy in state.own_policies.items():
@@ -463,7 +448,7 @@ def _policy(state: _PolicyState) -> Policy:
     return policy
 
 
-def _restore_parts(vm: Saved, state: _State) -> None:
+def _restore_parts(vm: Vm, state: _State) -> None:
     """Console, devices and services."""
     own = vm.el2.own_services
     _demand(own == state.own_services,
@@ -525,7 +510,7 @@ def _restore_last_level(machine: Machine, packed: bytes) -> None:
         ctypes.memmove(last, data or b"", ctypes.sizeof(last))
 
 
-def _restore_registers(vm: Saved, state: _State) -> None:
+def _restore_registers(vm: Vm, state: _State) -> None:
     """Of every vCPU, that of the running one last: it stays in the engine."""
     running = vm.machine.vcpus[state.running]
     for vcpu in sorted(vm.machine.vcpus, key=lambda vcpu: vcpu is running):
@@ -537,7 +522,7 @@ def _restore_registers(vm: Saved, state: _State) -> None:
         if vcpu is not running:
             vcpu.context = vm.engine.new_context()
             vm.engine.save(vcpu.context)
-    vm._vcpu = running
+    vm.scheduler.current = running
     vm.board.switch_to(running)
 
 

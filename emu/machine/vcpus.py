@@ -130,8 +130,13 @@ class Machine:
         self.drive: Callable[[int, int, bool], None] | None = None
         """Drives an interrupt line of a vCPU; the board's."""
 
-    def forget_memory(self) -> None:
-        """What vCPUs share as a reset leaves it."""
+    def reset(self) -> None:
+        """Every vCPU off, and what they share as a reset leaves it."""
+        for vcpu in self.vcpus:
+            vcpu.state, vcpu.waiting, vcpu.start = MpState.STOPPED, False, None
+            vcpu.ready_since = None
+            vcpu.quieten()
+            vcpu.lines = 0
         if self.last_level is not None:
             ctypes.memset(self.last_level, 0, ctypes.sizeof(self.last_level))
 

@@ -579,5 +579,5 @@ def test_stores_to_data_are_fast_with_the_mmu_on(native):
     """No hook covers RAM: Unicorn would send every store the slow way."""
     engine = machine(native, WFI)
     ram = [(base, base + len(block)) for base, block, _ in engine.ram()]
-    for begin, end in engine._memory.holes():
+    for begin, end in engine.memory.holes():
         assert all(end < low or begin >= high for low, high in ram)

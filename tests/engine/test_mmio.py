@@ -129,7 +129,7 @@ def test_a_transmit_interrupt_comes_with_its_byte(build, native):
     words = [at(0x38), mov(2, 0x20), str_w(2, 3), at(0x44), str_w(2, 3), *put("a"), *[NOP] * 3, WFI]
     vm = build(*mov(1, UART), *words, native=native)
     levels: list[tuple[bool, int]] = []
-    vm.devices["pl011"]._line = lambda level: levels.append((level, vm.engine.instructions))
+    vm.board.devices["pl011"]._line = lambda level: levels.append((level, vm.engine.instructions))
     vm.run(10_000)
     assert [level for level, _ in levels] == [True]
     assert str(vm.console) == "a"

@@ -215,7 +215,7 @@ def test_stolen_time_of_another_revision(tmp_path):
                 vm.engine.write_data(answer.x0, revision.to_bytes(4, "little"))
             return answer
 
-        vm.interposer = answer
+        vm.traps.interposer = answer
         vm.engine.write(LOAD + 4 * (path.read_bytes().index(hlt().to_bytes(4, "little")) // 4),
                         NOP.to_bytes(4, "little"))
         vm.run()

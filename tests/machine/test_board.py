@@ -120,7 +120,7 @@ def test_an_sgi_wakes_another_vcpu(tmp_path, native):
     vm = guest(tmp_path, words, cpus=2, native=native)
     open_gic(vm, 0)
     assert isinstance(vm.run(1_000_000), exits.Wfi)
-    vm.focus(1)
+    vm.scheduler.look_at(vm.machine.vcpus[1])
     assert (vm.engine.get("X20"), vm.engine.get("X21")) == (0, 1)
 
 
@@ -137,9 +137,9 @@ def test_system_suspend_sleeps_until_an_interrupt_and_starts_anew(tmp_path):
     exit = vm.run(1_000_000)
     assert isinstance(exit, exits.SystemEvent)
     assert exit.kind is EventKind.SUSPEND
-    assert not vm.resume_later(exit), "nothing could wake it"
+    assert not vm.vmm.resume_later(exit), "nothing could wake it"
     open_gic(vm, PPI[VIRTUAL])
-    assert vm.resume_later(exit)
+    assert vm.vmm.resume_later(exit)
     assert isinstance(vm.run(1_000_000), exits.Wfi)
     assert vm.machine.vcpus[0].state is MpState.SUSPENDED
     vm.board.gic.set_level(PPI[VIRTUAL], True, 0)
@@ -196,9 +196,9 @@ def read_words(*addresses: int) -> list[int]:
 @both
 def test_a_device_is_made_when_it_is_touched(tmp_path, native):
     vm = guest(tmp_path, read_words(PL031.base, 0x0800_FFE8, 0x080A_FFE8), native=native)
-    assert set(vm.devices) == {"pl011"}
+    assert set(vm.board.devices) == {"pl011"}
     vm.run(1_000_000)
-    assert set(vm.devices) == {"pl011", "pl031", "gic"}
+    assert set(vm.board.devices) == {"pl011", "pl031", "gic"}
     assert vm.engine.get("X2") == 1_767_225_600
     assert (vm.engine.get("X3") & 0xF0, vm.engine.get("X4") & 0xF0) == (0x30, 0x30), "GICv3"
 
@@ -208,7 +208,7 @@ def test_an_empty_virtio_slot_is_no_device_and_goes_into_a_file(tmp_path):
     vm.run()
     assert (vm.engine.get("X2").to_bytes(4, "little"), vm.engine.get("X3")) == (b"virt", 0)
     vm.save(tmp_path / "file")
-    assert "virtio" in Vm.load(tmp_path / "file").devices
+    assert "virtio" in Vm.load(tmp_path / "file").board.devices
 
 
 def test_input_interrupts(tmp_path):
@@ -331,19 +331,19 @@ def test_flash_and_monitor_go_into_a_file(tmp_path):
     vm.save(tmp_path / "saved")
     again = Vm.load(tmp_path / "saved")
     assert again.engine.read(0, 4) == code(words[0])
-    assert again.devices["flash"].content[:4] == (0x1234).to_bytes(4, "little")
-    assert again.devices["flash"].state == vm.devices["flash"].state
+    assert again.board.devices["flash"].content[:4] == (0x1234).to_bytes(4, "little")
+    assert again.board.devices["flash"].state == vm.board.devices["flash"].state
 
 
 @pytest.mark.parametrize("gic", [2, 3])
 def test_every_device_goes_into_a_file_and_is_reset(tmp_path, gic):
     vm = guest(tmp_path, [WFI], gic=gic, cpus=2)
     for name in DEVICES:
-        if name not in vm.devices:
+        if name not in vm.board.devices:
             vm.board.make(name)
     fresh = to_state(vm.board.states())
     vm.board.gic.set_level(40, True)
-    vm.devices["pl031"].write(0x8, 4, 0)
+    vm.board.devices["pl031"].write(0x8, 4, 0)
     vm.save(tmp_path / "file")
     again = Vm.load(tmp_path / "file")
     assert again.board.gic_version == gic

@@ -163,7 +163,7 @@ def test_not_while_it_runs(tmp_path):
         failures.append(str(caught.value))
         return ask(call)
 
-    vm.interposer = answer
+    vm.traps.interposer = answer
     vm.run()
     assert failures
 

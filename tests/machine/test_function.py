@@ -262,8 +262,8 @@ def test_an_exception_ends_the_call(vm, call, says, place):
 
 
 def test_a_jump_into_the_trap_page_is_no_exception_and_no_return(vm):
-    bench_page = vm.call("traps").exit and vm._bench.vectors
-    for place in (bench_page, bench_page + 4, vm._bench.back + 4):
+    bench_page = vm.call("traps").exit and vm.bench.vectors
+    for place in (bench_page, bench_page + 4, vm.bench.back + 4):
         done = vm.call("returns_elsewhere", place)
         assert isinstance(done.exit, exits.Fault)
         assert done.exit.pc == place
@@ -272,7 +272,7 @@ def test_a_jump_into_the_trap_page_is_no_exception_and_no_return(vm):
 def test_the_return_address_means_nothing_to_a_run():
     vm = Vm(BIN / "hello.elf")
     vm.call("strlen", "x")
-    vm.engine.set("PC", vm._bench.back)
+    vm.engine.set("PC", vm.bench.back)
     assert isinstance(vm.run(), exits.Fault)
 
 

@@ -1,6 +1,7 @@
 """When a machine is saved, and going on from there below another profile."""
 
 import argparse
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_just_before_the_first_call(tmp_path, native, call):
     plain = Vm(path, load=0x4008_0000, native=native, instruments=[first := Watch()])
     end = plain.run()
     vm = Vm(path, load=0x4008_0000, native=native, instruments=[second := Watch()])
-    vm.stops_before_call = True
+    vm.traps.stops_before_call = True
     assert isinstance(vm.run(), exits.Deadline)
     assert vm.engine.read(vm.engine.get("PC"), 4) == call.to_bytes(4, "little")
     assert vm.stats() == (2, 2, 0)
@@ -62,7 +63,7 @@ def test_just_before_the_first_call(tmp_path, native, call):
 def answers(path, profile):
     """x0 of PSCI_VERSION and of PV_TIME_ST, below a profile reached from the first call."""
     vm = Vm(path, profile="kvm-4.15", load=0x4008_0000)
-    vm.stops_before_call = True
+    vm.traps.stops_before_call = True
     vm.run()
     vm.begin_below(load_profile(profile))
     vm.run()
@@ -92,7 +93,7 @@ def test_services_of_ones_own_stay(tmp_path):
     path = tmp_path / "guest.bin"
     path.write_bytes(code(*mov(0, 0xC600_0042), *mov(1, 6), hvc(), WFI))
     vm = Vm(path, load=0x4008_0000, services=[Adder])
-    vm.stops_before_call = True
+    vm.traps.stops_before_call = True
     vm.run()
     vm.begin_below(load_profile("kvm-6.1"))
     vm.run()
@@ -102,10 +103,9 @@ def test_services_of_ones_own_stay(tmp_path):
 class Talker:
     """What of a `Vm` is waited for."""
 
-    stops_before_call = False
-
     def __init__(self):
         self.console, self.clock = Console(), Clock()
+        self.traps = SimpleNamespace(stops_before_call=False)
 
     def stats(self):
         return Stats(0, 0, 0)

@@ -367,8 +367,8 @@ def test_console_output_and_unread_input(tmp_path):
 
 def test_devices(tmp_path):
     vm, _ = guest("hello", 1)
-    vm.devices["pl011"].state.imsc = 0x10
-    assert moved(vm, tmp_path / "a").devices["pl011"].state == vm.devices["pl011"].state
+    vm.board.devices["pl011"].state.imsc = 0x10
+    assert moved(vm, tmp_path / "a").board.devices["pl011"].state == vm.board.devices["pl011"].state
 
 
 def test_symbols_come_back_with_the_image(tmp_path):
@@ -423,7 +423,7 @@ def test_the_machine_below_kvm(tmp_path):
     vcpu.set_one_reg(next(core.id for core in CORE if core.name == "PC"), RAM_BASE)
     assert isinstance(vcpu.run(), exits.Mmio)
     other = moved(kvm.vm, tmp_path / "a")
-    assert other.takes_mmio
+    assert other.traps.takes_mmio
     assert isinstance(other.pending, exits.Mmio)
     other.pending.data = 5
     other.run()
@@ -433,7 +433,7 @@ def test_the_machine_below_kvm(tmp_path):
 @halves
 def test_an_access_that_waits(tmp_path, native):
     vm = bare(tmp_path, mov(1, NOWHERE), 0xF940_0022, WFI, native=native)  # ldr x2, [x1]
-    vm.takes_mmio = True
+    vm.traps.takes_mmio = True
     assert isinstance(vm.run(), exits.Mmio)
     other = moved(vm, tmp_path / "a", native=native)
     assert isinstance(other.pending, exits.Mmio)
@@ -462,7 +462,7 @@ def test_a_fault_and_its_story(tmp_path):
 def test_not_while_it_runs(tmp_path):
     vm = Vm(GUESTS / "hello.elf", services=[Counter], native=FAST)
     caught: list[EmuError] = []
-    vm.semihosting_host.call = lambda *_: 0
+    vm.traps._semihosting.call = lambda *_: 0
 
     def answer(call):
         try:
@@ -481,17 +481,22 @@ def test_nothing_new_is_forgotten():
     """Who gives a machine more state decides here whether it is saved."""
     vm, _ = guest("hello", 1)
     known = {
-        *("profile", "ram", "image", "console", "engine", "clock", "machine", "el2", "devices"),
-        *("_vcpu", "_slice_end", "_exit", "_forwarded", "_calls", "_last_call", "takes_mmio"),
-        "board",
-        # saved by name
-        *("timing", "tolls"),
-        # given anew, or nothing between two runs
-        *("instruments", "interposer", "semihosting_host", "_only", "pace", "stops_before_call"),
-        # made anew by the next call, refused, and for the start
-        *("_bench", "_stubs", "dtb", "_extras", "firmware"),
+        *("profile", "ram", "image", "console", "engine", "clock", "machine", "board", "timing"),
+        *("scheduler", "traps", "vmm"),
+        # given anew; made anew by the next call, refused, and for the start
+        *("instruments", "bench", "stubs", "dtb", "_extras", "firmware"),
     }
     assert vars(vm).keys() == known
+    assert vars(vm.scheduler).keys() == {
+        "current", "slice_end", "_engine", "_machine", "_board",
+        "only", "pace", "listeners",  # given anew, or nothing between two runs
+    }  # fmt: skip
+    assert vars(vm.traps).keys() == {
+        "takes_mmio", "calls", "last_call", "forwarded", "monitor", "tolls",
+        "_engine", "_machine", "_scheduler", "_board", "_semihosting",
+        "instruments", "interposer", "serve_halt", "exit", "stops_before_call",
+    }  # fmt: skip
+    assert vars(vm.vmm).keys() == {"pending", "_engine", "_machine", "_traps", "_board"}
     assert vars(vm.machine).keys() == {
         "clock", "vcpus", "changed", "entropy", "last_level",
         "_memory", "_registers", "regions", "drive",  # the machine itself, and its services'
@@ -500,9 +505,14 @@ def test_nothing_new_is_forgotten():
     vcpu = {field.name for field in fields(Vcpu)} - {"index", "context", "alarm"}
     vcpu |= {"registers"}
     assert {field.name for field in fields(snapshot._VcpuState)} == vcpu
+    level = {
+        "profile", "host", "services", "own_classes", "functions", "_own", "_overrides", "_shared",
+        "_asking", "_changed", "_instructions",
+    }  # fmt: skip
+    assert {*vars(vm.el2.top)} == level
     assert vars(vm.el2).keys() == {
-        "profile", "host", "services", "own_services", "own_classes", "_functions", "_own",
-        "_overrides", "_shared", "_asking",
+        "host", "levels", "top", "own_services", "own_classes", "listeners", "_asking",
+        "_routes", "_own_routes", "_readings",  # worked out anew
     }  # fmt: skip
     assert {field.name for field in fields(Policy)} == {
         field.name for field in fields(snapshot._PolicyState)

@@ -16,7 +16,8 @@ from emu.base.errors import BootError
 from emu.base.smccc import UNDEF, Ret
 from emu.engine.engine import native_available
 from emu.images.devicetree import Board, device_tree
-from emu.machine.vm import MIB, SLICE, Vm
+from emu.machine.scheduler import SLICE
+from emu.machine.vm import MIB, Vm
 from emu.world.monitor import with_services
 from emu.world.profile import load_profile
 from emu.world.service import MpState, Service, fn
@@ -215,13 +216,13 @@ SPIN = [add(5, 5, 1), NOP, NOP, b(-3)]
 def test_turns_are_slices(build):
     vm = build(two(SPIN, SPIN), cpus=2)
     turns = []
-    enter = vm._enter
+    enter = vm.scheduler.enter
 
     def noted(vcpu):
         turns.append((vm.stats().cycles, vcpu.index))
         enter(vcpu)
 
-    vm._enter = noted
+    vm.scheduler.enter = noted
     vm.run(20 * SLICE)
     assert [index for _, index in turns[:6]] == [1, 0, 1, 0, 1, 0]
     gaps = [later - sooner for (sooner, _), (later, _) in itertools.pairwise(turns)]
