@@ -111,7 +111,7 @@ void on_interrupt(void *uc, uint32_t intno, void *user)
     if (intno == INTR_HVC || intno == INTR_SMC) {
         result = calls_answer(h, intno == INTR_HVC ? h->hvc : h->smc);
     } else {
-        result = intno == INTR_UNDEFINED ? registers_answer(h) : 0;
+        result = intno == INTR_UNDEFINED ? registers_on_undefined(h) : 0;
         if (!result)
             result = on_exception(h, intno);
     }

@@ -151,8 +151,8 @@ void blocks_set_limit(Hooks *h);
 void blocks_look_at_steps(Hooks *h);
 void blocks_note_steps(Hooks *h, uint64_t value);
 int calls_answer(Hooks *h, PyObject *conduit);
-int registers_answer(Hooks *h);
-uint32_t timer_hook_access(Hooks *h, const CpReg *reg, int is_write, int destination);
+int registers_on_undefined(Hooks *h);
+uint32_t timer_hook_on_access(Hooks *h, const CpReg *reg, int is_write, int destination);
 
 /* A method that is in another file than the type: the function, and its docstring beside it. */
 #define METHOD(name)                         \

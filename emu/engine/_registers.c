@@ -90,7 +90,7 @@ static uint32_t on_access(Hooks *h, const CpReg *reg, int is_write, int destinat
     if (h->failed)
         return 0;
     if (reg->crn == CRN_TIMER && reg->crm < CRM_EVENTS)
-        return timer_hook_access(h, reg, is_write, destination);
+        return timer_hook_on_access(h, reg, is_write, destination);
     if (reg->crn == CRN_IDENTIFICATION && !is_write)
         return on_identification(h, reg, destination);
     if (is_write && is_mdscr(reg))
@@ -121,7 +121,7 @@ uint32_t on_msr(void *uc, int source, const CpReg *reg, void *user)
 }
 
 /* An instruction that is UNDEFINED to Unicorn: 1 if it was an access that has been answered. */
-int registers_answer(Hooks *h)
+int registers_on_undefined(Hooks *h)
 {
     uint64_t pc = get(h, h->numbers.pc);
     int result;

@@ -98,7 +98,7 @@ static int may_use(Hooks *h, const CpReg *reg, int timer)
 }
 
 /* An MRS or MSR of CRn 14, below the monitor's: true when it is done. */
-uint32_t timer_hook_access(Hooks *h, const CpReg *reg, int is_write, int destination)
+uint32_t timer_hook_on_access(Hooks *h, const CpReg *reg, int is_write, int destination)
 {
     int timer = timer_of(reg);
     uint64_t cycles, value;
