@@ -92,7 +92,9 @@ PyObject *hooks_predict(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-const char hooks_follow_doc[] = "follow()\n\nKeep from now on who has called whom; after account().";
+const char hooks_follow_doc[] =
+    "follow()\n\n"
+    "Keep from now on who has called whom; after account().";
 
 PyObject *hooks_follow(PyObject *self, PyObject *ignored)
 {
