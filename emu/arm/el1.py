@@ -4,7 +4,7 @@ Unicorn reports an exception and stops there: it writes no ESR, FAR or ELR, and 
 the vector. What the architecture does on entry (DDI 0487, AArch64.TakeException) is done here on
 the register names below, in an order Unicorn needs: SPSR_EL1 last, through the system
 register interface, because a write to PSTATE alone neither swaps SP nor rebuilds the cached
-flags and the handler would run at the old level. `_hooks.c:take` does the same.
+flags and the handler would run at the old level. `_exceptions.c:take` does the same.
 
 Not modelled, because no core of Unicorn's has it: SSBS; and AArch32 at EL0 with its vectors at
 +0x600, which the identification registers do not offer (identification.py).

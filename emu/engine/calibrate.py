@@ -17,7 +17,7 @@ from typing import NamedTuple
 from emu.arm import arch
 from emu.base.errors import EngineError
 from emu.engine.cpu import HOOK_INTR, INTR_CALLBACK, Context, Cpu, version
-from emu.engine.hooks import INTR_HVC, INTR_PREFETCH_ABORT
+from emu.engine.exceptions import INTR_HVC, INTR_PREFETCH_ABORT
 
 BASE = 0x7A5C_3000
 SIZE = 0x1000

@@ -116,7 +116,7 @@ _NOT_THE_GUESTS = ("CNTFRQ_EL0", "HCR_EL2", "VMPIDR_EL2", "SCR_EL3")
 _FIRST = [name for name in (*_REGISTERS, *_SYSTEM_REGISTERS) if name not in _NOT_THE_GUESTS]
 STATE = (*(name for name in _FIRST if name not in _LAST), *_LAST)
 """Every register a guest at EL1 can change, but Q0 to Q31; what Unicorn keeps besides is EL2's
-and EL3's, which the engine sets. The timers' are left out: they keep nothing (hooks.py)."""
+and EL3's, which the engine sets. The timers' are left out: they keep nothing (timer_hook.py)."""
 
 class CpReg(ctypes.Structure):
     """uc_arm64_cp_reg: a system register by its encoding."""

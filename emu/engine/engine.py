@@ -4,8 +4,8 @@ Unicorn executes A64 instructions and reports what it cannot do. The rest is her
 from SMC from UNDEFINED and with which immediate, EL1 exception entry, WFI, semihosting calls,
 exact counts, deadlines, counter registers, external aborts, and one context for each vCPU.
 
-The hooks come in two halves with one result: `emu/_native.c` where the package could compile
-it, `hooks.py` otherwise (or with HVCEMU_NATIVE=0). No hook holds a reference to the engine
+The hooks come in two halves with one result: `_hooks.c` where the package could compile it,
+`hooks.py` otherwise (or with HVCEMU_NATIVE=0). No hook holds a reference to the engine
 outside `run()`, or lets a Python error through C: the error is kept, the run is stopped, and it
 continues from there.
 """
@@ -27,6 +27,7 @@ from emu.base.errors import EngineError
 from emu.base.smccc import Conduit
 from emu.cycles.block_costs import BlockCosts
 from emu.engine.calibrate import calibrate
+from emu.engine.calls import REPLIES
 from emu.engine.cpu import (
     CODE_CALLBACK,
     DEFAULT_CORE,
@@ -44,16 +45,15 @@ from emu.engine.cpu import (
     has_pan,
     register_number,
 )
-from emu.engine.hooks import (
+from emu.engine.exceptions import (
     INTR_BRK,
     INTR_DATA_ABORT,
     INTR_PREFETCH_ABORT,
     INTR_SVC,
     INTR_UNDEFINED,
     NAMED,
-    REPLIES,
-    PythonHooks,
 )
+from emu.engine.hooks import PythonHooks
 from emu.engine.memory import Memory
 from emu.engine.mmio import Devices
 from emu.engine.taken import ExceptionLog, Taken
@@ -159,7 +159,7 @@ _NATIVE_FUNCTIONS = (
     "uc_reg_write_batch", "uc_context_save", "uc_hook_add", "uc_vmem_translate", "uc_ctl",
     "uc_vmem_read",
 )  # fmt: skip
-"""What `_native.c` calls, in the order of its `Api`."""
+"""What the native half calls, in the order of `_hooks.h:Api`."""
 
 
 def _native_hooks(

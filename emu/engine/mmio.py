@@ -1,7 +1,7 @@
 """Devices behind guest-physical addresses, and the native half of those that take a byte stream.
 
 An error that a device raises is kept and comes out of the run (engine.py), since none may pass
-through C. Where there is a native half, `_native.c:Stream` gathers the bytes written to a UART and
+through C. Where there is a native half, `_stream.c:Stream` gathers the bytes written to a UART and
 answers for a status register that cannot change; the device finds every byte before anything else
 that could tell the difference.
 """

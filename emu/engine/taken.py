@@ -1,7 +1,7 @@
 """The last exceptions a machine has taken, in the memory that both halves of the engine share.
 
-Exceptions are entered in C or in Python (hooks.py) and asked about afterwards: for the report of a
-fault, and to notice a guest that takes the same one for ever.
+Exceptions are entered in C or in Python (exceptions.py) and asked about afterwards: for the report
+of a fault, and to notice a guest that takes the same one for ever.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from emu.cycles.caches import Caches
 from emu.cycles.tolls import Event, Tolls
 from emu.engine.cpu import CORES
 from emu.engine.engine import Engine
-from emu.engine.hooks import is_gic, is_monitor
+from emu.engine.registers import is_gic, is_monitor
 from emu.machine.devices.pl011 import Pl011
 from emu.machine.vcpus import Machine, Vcpu
 from emu.world.service import MpState
