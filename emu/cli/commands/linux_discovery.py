@@ -95,8 +95,8 @@ def _discover_all(todo: Sequence[Setup], jobs: int) -> dict[str, Found] | None:
     from emu.runs.progress import Progress
 
     prepare_workers()
-    numbered, done = dict(enumerate(todo)), dict[str, Found]()
-    jobs = min(jobs, len(todo))
+    numbered, jobs = dict(enumerate(todo)), min(jobs, len(todo))
+    done: dict[str, Found] = {}
     answered = (
         run_here(numbered, discover) if jobs == 1
         else run_in_processes(numbered, jobs, work=discover)
