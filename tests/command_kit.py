@@ -38,3 +38,12 @@ def on_a_terminal(*arguments, interrupt_after=None):
         pass  # Linux: the terminal has closed
     os.close(fd)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
+
+def check_mistake(answer, says):
+    """What the fixture `hvcemu` has answered is status 2 and one line that says this."""
+    status, _, errors = answer
+    assert status == 2
+    assert says in errors
+    assert errors.startswith("hvcemu: ")
+    assert errors.count("\n") == 1

@@ -2,8 +2,8 @@
 
 Two timers, physical (CNTP_*) and virtual (CNTV_*), each with one compare value seen as CVAL and
 as TVAL, and a control register (DDI 0487, D11 "The Generic Timer"). The state is memory that both
-halves of the engine share: `_timer_hook.c` reads and writes it as this file does, and a test holds the
-two to one result. CNTFRQ_EL0, the counters' frequency, and the rate of the two are clock.py's.
+halves of the engine share: `_timer_hook.c` reads and writes it as this file does, and a test holds
+the two to one result. CNTFRQ_EL0, the counters' frequency, and the rate of the two are clock.py's.
 
 `offset` is CNTVOFF_EL2 and CNTPOFF_EL2, which EL2 sets. `known` has a bit for each timer whose
 line the interrupt controller already knows to be high: it is no event any more.

@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from emu.base.clock import DEFAULT_HZ, MAX_HZ, MIN_HZ
+from emu.base.clock import MAX_HZ, MIN_HZ
 from emu.base.smccc import MASK32, MASK64
-from emu.machine.moment import CONSOLE, CYCLE, FIRST_CALL, Moment
-from emu.machine.timing import Timing
+
+if TYPE_CHECKING:
+    from emu.machine.moment import Moment
 
 T = TypeVar("T")
 
@@ -193,6 +194,8 @@ def typed(text: str) -> tuple[bytes, bytes]:
 
 def moment(text: str) -> Moment:
     """When a machine is saved: first-hypercall, console:TEXT, cycle:N or N."""
+    from emu.machine.moment import CONSOLE, CYCLE, FIRST_CALL, Moment
+
     if text == FIRST_CALL:
         return Moment(first_call=True)
     if text.startswith(CONSOLE) and len(text) > len(CONSOLE):
@@ -214,56 +217,3 @@ def trace_kinds(text: str) -> frozenset[str]:
     if not kinds <= set(TRACE_KINDS):
         raise argparse.ArgumentTypeError(f"{text!r}: trace {' or '.join(TRACE_KINDS)}")
     return kinds
-
-
-# -- what several commands share -----------------------------------------------------------------
-
-
-def add_policy(group: argparse._ArgumentGroup) -> None:
-    """What lies below a guest, besides the profile."""
-    group.add_argument(
-        "--services", type=services, default=[], metavar="±NAME,…",
-        help="elect or withhold services, such as --services=-trng,+ptp",
-    )
-    group.add_argument(
-        "--fw-reg", type=register, action="append", default=[], metavar="NAME=VALUE",
-        help="write a firmware register before the start, such as STD_BMAP=0",
-    )
-    group.add_argument(
-        "--deny", type=id_range, action="append", default=[], metavar="RANGE",
-        help="let the SMCCC filter deny ID, FIRST-LAST or ID+COUNT",
-    )
-
-
-def add_boot(group: argparse._ArgumentGroup) -> None:
-    """What a boot loader hands to a guest."""
-    group.add_argument("--append", default="", metavar="TEXT", help="kernel command line")
-    group.add_argument("--initrd", metavar="FILE", help="initial RAM disk")
-    group.add_argument("--dtb", metavar="FILE", help="a device tree instead of the generated one")
-
-
-def add_time(group: argparse._ArgumentGroup) -> None:
-    """How time passes, and where it goes."""
-    group.add_argument(
-        "--timing", choices=list(Timing), help="how closely a --core's cycles are counted: flat is "
-        "an instruction a cycle, block the core's model (the default of a core), branch also what "
-        "is mispredicted, cache also what is not in a cache",
-    )
-    group.add_argument(
-        "--freq", type=frequency, default=DEFAULT_HZ, metavar="HZ",
-        help="cycles in a second, such as 1.5G (1G)",
-    )
-    group.add_argument(
-        "--trap-costs", metavar="NAME",
-        help="what a trap costs: kvm-nvhe, kvm-vhe, xen, tfa-n1, zero … (`hvcemu explain --costs` "
-        "lists them; the profile's own, or zero where an instruction is a cycle)",
-    )
-    group.add_argument(
-        "--stats", action="store_true",
-        help="say at the end where the cycles went: vCPUs, functions, exceptions, calls, blocks",
-    )
-    group.add_argument(
-        "--profile-out", metavar="FILE",
-        help="keep who called whom at what cost: FILE.folded (flame graphs), FILE.json "
-        "(speedscope) or any other name (callgrind)",
-    )

@@ -85,7 +85,9 @@ class Runner:
 
     def run(self) -> int:
         """Run to the end; returns the exit status."""
-        gc.enable()  # switched off while the modules loaded (main.py:entry)
+        if not gc.isenabled():  # switched off while the modules loaded, which stay (main.py:entry)
+            gc.freeze()
+            gc.enable()
         started = time.monotonic()
         if self.source and self.source.is_terminal():
             self.vm.scheduler.pace = self._pace

@@ -1,8 +1,8 @@
 """What a core timing model is, and what a sourced figure is.
 
 A model is asked once for each distinct block of code and answers with a table of when each
-instruction of it begins; engines add those up (counter.py, _counter.c). Costs are whole sixteenths of a
-cycle: a block that a dual-issue core runs in two and a half cycles has a cost, and no floating
+instruction of it begins; engines add those up (counter.py, _counter.c). Costs are whole sixteenths
+of a cycle: a block that a dual-issue core runs in two and a half cycles has a cost, and no floating
 point comes near what a guest can see.
 """
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from types import MappingProxyType
 
 import pytest
@@ -16,7 +13,6 @@ from emu.base.smccc import Call
 from emu.cli.main import main
 from emu.judge.callspec import parse
 from emu.judge.fuzz import Failure, call_of, fuzz, of_callback, of_profile, of_service
-from places import ROOT
 
 SPEC = """
 smc: ADD: 0xC6000042
@@ -158,56 +154,3 @@ def test_a_fixed_field_is_fixed_at_every_sanity(call: Call):
 @given(call_of(parse(SPEC)[0], 2))
 def test_widths_are_kept(call: Call):
     assert call.x[1] & ~(0xF << 60 | 0xF) == 0
-
-
-def test_the_command(capsys, tmp_path):
-    path = tmp_path / "own.py"
-    path.write_text(
-        "from emu import Ret, Service, fn\n"
-        "class Bad(Service):\n    name = 'bad'\n"
-        "    @fn(0xC6000042, args=('a',))\n"
-        "    def bad(self, call):\n        return Ret.value(1 // (call.arg(1) - 0))\n"
-        "def answer(call):\n    return call.arg(1)\n"
-    )
-    assert main(["fuzz", f"{path}:Bad", "--examples", "50"]) == 1
-    out = capsys.readouterr().out
-    assert "answers: 0xC6000042 raises ZeroDivisionError" in out
-    assert "  hvcemu call 0xc6000042 --conduit hvc" in out
-    spec = tmp_path / "calls.txt"
-    spec.write_text("smc: ANSWER: 0xC6000042\narg1: a\nfield: a: [0,62]\n")
-    assert main(["fuzz", f"{path}:answer", "--spec", str(spec), "--examples", "50"]) == 0
-    assert "50 series of calls, every promise kept" in capsys.readouterr().out
-    assert main(["fuzz", "--profile", "kvm-6.12", "--examples", "20"]) == 0
-
-
-def test_the_command_leaves_nothing_behind(tmp_path):
-    """In a process of its own: what hypothesis keeps is set once for each."""
-    done = subprocess.run(
-        [sys.executable, "-m", "emu", "fuzz", "--examples", "20"], cwd=tmp_path, check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
-    )  # fmt: skip
-    assert b"every promise kept" in done.stdout
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["nowhere.py:X"], "give FILE.py:NAME"),
-        (["{own}:nothing"], "has no service and no function nothing"),
-        (["{own}:answer"], "describe its calls with --spec FILE"),
-        (["{own}:answer", "--spec", "{own}"], "own.py:1: begin with a call"),
-        (["{own}:answer", "--spec", "/no/such"], "/no/such: No such file"),
-        (["{own}:answer", "--spec", "{binary}"], "is no text: write the description in UTF-8"),
-        (["--profile", "none"], "no function to fuzz"),
-    ],
-)
-def test_mistakes_are_one_line(capsys, tmp_path, arguments, says):
-    path = tmp_path / "own.py"
-    path.write_text("def answer(call):\n    return 0\n")
-    binary = tmp_path / "binary"
-    binary.write_bytes(b"\x7fELF\xd0\x00")
-    assert main(["fuzz", *(a.format(own=path, binary=binary) for a in arguments)]) == 2
-    err = capsys.readouterr().err
-    assert says in err
-    assert err.count("\n") == 1

@@ -1,8 +1,5 @@
 """Moving a guest between kernels."""
 
-import subprocess
-import sys
-
 import pytest
 
 from emu.base.smccc import Ret
@@ -11,8 +8,6 @@ from emu.machine.instrument import CallRecord
 from emu.watch.explain import make_call
 from emu.world.monitor import El2
 from emu.world.profile import load_profile
-from image_kit import elf, phdr
-from places import ROOT
 
 BMAP_2 = "KVM_REG_ARM_VENDOR_HYP_BMAP_2"
 
@@ -61,55 +56,3 @@ def test_calls_the_guest_made_are_marked():
     marked = [line for line in lines(moved("kvm-6.17", "kvm-6.1"), used) if line[0] == "*"]
     assert len(marked) == 1
     assert "PSCI_VERSION" in marked[0]
-
-
-def hvcemu(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "emu", "migrate", *arguments], capture_output=True, text=True,
-        timeout=60, check=False, cwd=ROOT, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-def test_the_command_reports_the_break():
-    done = hvcemu("smccc_discover", "--from", "kvm-6.17", "--to", "kvm-6.1")
-    assert done.returncode == 1
-    assert f"{BMAP_2}" in done.stdout
-    assert "ENOENT" in done.stdout
-    assert "the move fails" in done.stdout
-
-
-def test_the_guest_runs_on_after_the_move():
-    done = hvcemu("psci_cpu_on", "--cpus", "4", "--at", "100000", "--from", "kvm-6.1", "--to",
-                  "kvm-6.12")  # fmt: skip
-    assert done.returncode == 0
-    assert "ran on under kvm-6.12" in done.stdout
-    assert done.stdout.endswith("exit status 0\n")
-
-
-def test_a_guest_that_ends_before_the_move():
-    done = hvcemu("hello", "--at", "1000000", "--from", "kvm-6.1", "--to", "kvm-6.12")
-    assert done.returncode == 0
-    assert done.stdout.endswith("it ended before cycle 1,000,000: nothing is left to run on\n")
-
-
-def test_a_crash_before_the_move_is_told(tmp_path):
-    path = tmp_path / "udf.elf"
-    path.write_bytes(elf(phdr(offset=0x1000, filesz=16, memsz=0x100), body=bytes(16)))
-    done = hvcemu(str(path), "--from", "kvm-6.1", "--to", "kvm-6.12")
-    assert "the guest takes the same exception for ever" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (("hello", "--from", "kvm-6.1"), "--to"),
-        (("hello", "--from", "kvm-6.1", "--to", "kvm-9"), "unknown profile kvm-9"),
-        (("nothing", "--from", "kvm-6.1", "--to", "kvm-6.1"), "no such file"),
-        (("hello", "--from", "kvm-6.1", "--to", "kvm-6.1", "--vmm", "odd"), "invalid choice"),
-    ],
-)
-def test_mistakes(arguments, text):
-    done = hvcemu(*arguments)
-    assert done.returncode == 2
-    assert text in done.stderr
-    assert done.stderr.count("\n") == 1

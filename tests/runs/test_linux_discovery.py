@@ -1,21 +1,13 @@
 """What Linux says of what is below it, read from its lines and from real kernels."""
 
-import json
 import os
-import re
 from itertools import groupby
 
 import pytest
 
-from emu.base.endings import Ending
-from emu.base.errors import EmuError
-from emu.cli.linux_commands import Look, as_json, report
-from emu.cli.main import main
-from emu.engine.engine import native_available
-from emu.judge.trial import CallLine, Setup, attempt, failed
+from emu.judge.trial import CallLine, Setup, attempt
 from emu.runs import linux_discovery
 from emu.runs.linux_discovery import (
-    END,
     FACTS,
     cached_kernel,
     count_calls,
@@ -27,6 +19,7 @@ from emu.runs.linux_discovery import (
     tree_of,
 )
 from emu.world.profile import load_profile, profile_names
+from linux_kit import kernel, needs_kernel
 
 STAMP = "[    0.000000] "
 
@@ -110,56 +103,7 @@ def test_counting_calls():
     assert count_calls(()).total == 0
 
 
-# -- the table ----------------------------------------------------------------------------------
-
-
-def outcome(console: str, calls=()):
-    return failed(Ending.LIMIT, 124, "too late\nmore")._replace(
-        console=console, calls=calls, total_calls=len(calls)
-    )
-
-
-ROWS = [
-    found("kvm-6.12", outcome(f"{STAMP}Linux version 6.1.0\n{STAMP}psci: PSCIv1.1 detected in "
-                              f"firmware.\n{STAMP}{END}", CALLS)),
-    found("none", outcome("\x1b[31mred")),
-]  # fmt: skip
-
-
-def test_the_table():
-    lines = list(report(ROWS, Look()))
-    assert lines == [
-        f"Linux 6.1.0, to its line {END!r}",
-        "",
-        "                 kvm-6.12  none",
-        "PSCI             1.1       –",
-        "calls made       4         0",
-        "  PSCI_FEATURES  2         –",
-        "  0x86001234     1         –",
-        "  PSCI_VERSION   1         –",
-        "NOT_SUPPORTED    2         –",
-        "unknown          1         –",
-        "UNDEFINED        1         –",
-        "none: did not get there (limit): too late",
-    ]
-
-
-def test_a_narrow_terminal_gets_several_tables_and_colour():
-    lines = list(report(ROWS, Look(colour=True, width=30)))
-    assert sum(line.startswith("\x1b[1m") for line in lines) == 2
-    assert any("\x1b[32m1.1" in line for line in lines)
-    assert any("\x1b[33m2" in line for line in lines)
-    assert any("\x1b[31mnone: did not get there" in line for line in lines)
-
-
-def test_json_has_everything():
-    written = json.loads(json.dumps(as_json("Image", ROWS)))
-    assert written["profiles"]["kvm-6.12"]["calls"]["PSCI_FEATURES"] == 2
-    assert written["profiles"]["none"]["finished"] is False
-    assert written["facts"]["PSCI"].endswith("psci_probe")
-
-
-# -- trees, mistakes ----------------------------------------------------------------------------
+# -- trees ----------------------------------------------------------------------------
 
 
 def test_profiles_of_one_tree_lie_together():
@@ -172,30 +116,6 @@ def test_profiles_of_one_tree_lie_together():
     assert len({tree_of(Setup("", p)) for p in ("kvm-4.15", "kvm-6.1", "none", "xen")}) == 4
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        ((), "no kernel is cached: `python tools/fetch_linux.py` fetches Debian's, or name"),
-        (("/nowhere/Image",), "/nowhere/Image: No such file"),
-        (("guests/bin/hello.elf", "--profile", "kvm6"), "did you mean"),
-        (("guests/bin/hello.elf", "--profile", "nobody*"), "nobody*"),
-        (("guests/bin/hello.elf", "--initrd", "/nowhere/x"), "/nowhere/x: No such file"),
-        (("guests/bin/hello.elf", "--cpus", "0"), "1 to 123 CPUs"),
-        (("guests/bin/hello.elf", "--jobs", "0"), "at least 1"),
-    ],
-)
-def test_mistakes_are_one_line(words, says, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    try:
-        status = main(["linux-discovery", *words])
-    except SystemExit as exit:
-        status = exit.code
-    said = capsys.readouterr()
-    assert (status, said.out) == (2, "")
-    assert says in said.err
-    assert said.err.count("\n") == 1
-
-
 def test_the_newest_kernel_is_found(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for version in ("6.1.0-9", "6.1.0-10"):
@@ -205,28 +125,7 @@ def test_the_newest_kernel_is_found(tmp_path, monkeypatch):
     assert cached_kernel().endswith("vmlinuz-6.1.0-10-cloud-arm64")
 
 
-def test_what_is_no_linux_does_not_get_there(capsys):
-    words = ["guests/bin/hello.elf", "--profile", "kvm-6.12,none", "--jobs", "1"]
-    assert main(["linux-discovery", *words]) == 1
-    out = capsys.readouterr().out
-    assert "kvm-6.12: did not get there (off)" in out
-    assert out.startswith("Linux said nothing")
-
-
 # -- a real kernel ------------------------------------------------------------------------------
-
-
-def kernel() -> str | None:
-    try:
-        return cached_kernel()
-    except EmuError:
-        return None
-
-
-needs_kernel = pytest.mark.skipif(
-    kernel() is None or not native_available(),
-    reason="needs Debian's kernel and the native half: python tools/fetch_linux.py",
-)
 
 
 def base(**more) -> Setup:
@@ -287,23 +186,6 @@ def test_from_a_checkpoint_it_is_the_whole_run(profile):
     assert whole.calls == short.calls
     assert whole[-3:-1] == short[-3:-1]
     assert discover(setup)._replace(seconds=0) == short._replace(seconds=0)
-
-
-@needs_kernel
-def test_on_the_command_line(tmp_path, capsys):
-    path = tmp_path / "found.json"
-    words = ["linux-discovery", "--profile", "kvm-6.12", "--profile", "none,qemu-tcg"]
-    assert main([*words, "--jobs", "2", "--json", str(path)]) == 0
-    two = capsys.readouterr()
-    assert main([*words, "--jobs", "1"]) == 0
-    one = capsys.readouterr()
-    assert (one.out, one.err) == (two.out, two.err)
-    assert one.err == ""
-    assert "\x1b" not in one.out
-    assert re.search(r"^ +kvm-6\.12 +none +qemu-tcg$", one.out, re.MULTILINE)
-    profiles = json.loads(path.read_text())["profiles"]
-    assert profiles["kvm-6.12"]["reported"]["PSCI"] == "1.1"
-    assert profiles["none"]["total_calls"] == 0
 
 
 @needs_kernel

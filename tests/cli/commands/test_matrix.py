@@ -1,4 +1,4 @@
-"""`hvcemu matrix` and `hvcemu results` as a user meets them."""
+"""`hvcemu matrix` as a user meets it."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from command_kit import hvcemu, on_a_terminal
+import command_kit
+from command_kit import check_mistake, on_a_terminal
 from emu.base.errors import ResultsError
-from emu.cli import main as cli
 from emu.runs.results import ResultsFile
 from emu.world.profile import data_folder
 from matrix_kit import CALLS_FOR_EVER, FAULTS, FOR_EVER, PRINTS_FOR_EVER
@@ -25,14 +25,19 @@ GUESTS = data_folder("guests")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def matrix(capsys, *arguments, jobs="1"):
-    """Run it in this process; status and the lines it has printed."""
-    status = cli.main(["matrix", *map(str, arguments), "--jobs", jobs])
-    return status, capsys.readouterr().out.splitlines()
+@pytest.fixture
+def matrix(hvcemu):
+    """Runs it in this process: status and the lines it has printed."""
+
+    def run(*words):
+        status, out, _ = hvcemu("matrix", *words, "--jobs", 1)
+        return status, out.splitlines()
+
+    return run
 
 
 def test_guests_and_profiles_as_a_table():
-    done = hvcemu("matrix", "hello", "smccc_discover", "--profile", "kvm-6.1*,none")
+    done = command_kit.hvcemu("matrix", "hello", "smccc_discover", "--profile", "kvm-6.1*,none")
     assert done.returncode == 1
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
@@ -44,17 +49,17 @@ def test_guests_and_profiles_as_a_table():
     ]
 
 
-def test_allowed_exit_statuses_and_quiet(capsys):
+def test_allowed_exit_statuses_and_quiet(matrix):
     command = ("smccc_discover", "--profile", "kvm-6.1,none")
-    assert matrix(capsys, *command, "--allow-exit", "0,3")[0] == 0
-    assert matrix(capsys, *command, "--quiet") == (
+    assert matrix(*command, "--allow-exit", "0,3")[0] == 0
+    assert matrix(*command, "--quiet") == (
         1, ["smccc_discover none: exit 3", "2 cells: 1 good, 1 not"]
     )  # fmt: skip
 
 
-def test_every_axis(capsys):
+def test_every_axis(matrix):
     status, lines = matrix(
-        capsys, "psci_cpu_on", "--profile", "kvm-6.12", "--conduit", "hvc,smc", "--cpus", "1,2",
+        "psci_cpu_on", "--profile", "kvm-6.12", "--conduit", "hvc,smc", "--cpus", "1,2",
         "--core", "cortex-a53,cortex-a72", "--mem", "64M,128M", "--seed", "0,1",
     )  # fmt: skip
     assert status == 0
@@ -63,8 +68,8 @@ def test_every_axis(capsys):
     assert lines[-1] == "32 cells: 32 good, 0 not"
 
 
-def test_services_are_varied(capsys):
-    _, lines = matrix(capsys, "trng", "--profile", "kvm-6.12,none", "--vary", "services",
+def test_services_are_varied(matrix):
+    _, lines = matrix("trng", "--profile", "kvm-6.12,none", "--vary", "services",
                       "--allow-exit", ",".join(map(str, range(256))))  # fmt: skip
     assert lines[0].split() == ["kvm-6.12", "none"]
     assert [line.split()[:2] for line in lines[1:3]] == [["trng", "ok"], ["trng", "-psci"]]
@@ -72,18 +77,18 @@ def test_services_are_varied(capsys):
     assert row.endswith("–")
 
 
-def test_switches_and_registers_hold_for_every_cell(capsys, tmp_path):
+def test_switches_and_registers_hold_for_every_cell(matrix, tmp_path):
     path = tmp_path / "o.json"
     for options in (("--services=-trng",), ("--fw-reg", "STD_BMAP=0"), ("--deny", "0x84000050+16")):
-        matrix(capsys, "smccc_discover", "--profile", "kvm-6.4", *options, "--json", path)
+        matrix("smccc_discover", "--profile", "kvm-6.4", *options, "--json", path)
         (cell,) = json.loads(path.read_text())["cells"]
         assert "TRNG_RND64(64)" not in cell["console"], options
 
 
-def test_a_folder(capsys, tmp_path):
+def test_a_folder(matrix, tmp_path):
     (tmp_path / "deep").mkdir()
     shutil.copy(GUESTS / "hello.elf", tmp_path / "deep")
-    _, lines = matrix(capsys, tmp_path, "--profile", "none")
+    _, lines = matrix(tmp_path, "--profile", "none")
     assert lines[1].split() == ["deep/hello", "ok"]
 
 
@@ -93,7 +98,7 @@ def test_bad_guests_cost_their_own_cell(tmp_path):
         ("prints", PRINTS_FOR_EVER), ("rubbish", b"\x7fELF"),
     ):  # fmt: skip
         (tmp_path / f"{name}.elf").write_bytes(image)
-    done = hvcemu(
+    done = command_kit.hvcemu(
         "matrix", tmp_path, "hello", "--profile", "kvm-6.12", "--max-cycles", 30_000_000,
         "--timeout", 1, "--jobs", 2,
     )  # fmt: skip
@@ -107,10 +112,10 @@ def test_bad_guests_cost_their_own_cell(tmp_path):
     assert "rubbish kvm-6.12: refused: " in done.stdout
 
 
-def test_all_formats(capsys, tmp_path):
+def test_all_formats(matrix, tmp_path):
     names = {name: tmp_path / f"o.{name}" for name in ("json", "junit", "html")}
     options = [text for name, path in names.items() for text in (f"--{name}", path)]
-    assert matrix(capsys, "hello", "--profile", "kvm-6.1,none", *options)[0] == 0
+    assert matrix("hello", "--profile", "kvm-6.1,none", *options)[0] == 0
     cells = json.loads(names["json"].read_text())["cells"]
     assert [cell["profile"] for cell in cells] == ["kvm-6.1", "none"]
     assert ElementTree.parse(names["junit"]).getroot().get("tests") == "2"
@@ -121,8 +126,8 @@ def test_all_formats(capsys, tmp_path):
     assert all(path.stat().st_mode & 0o777 == 0o666 & ~umask for path in names.values())
 
 
-def test_json_alone_on_standard_output(capsys):
-    status, lines = matrix(capsys, "hello", "--profile", "none", "--json", "-")
+def test_json_alone_on_standard_output(matrix):
+    status, lines = matrix("hello", "--profile", "none", "--json", "-")
     assert status == 0
     assert json.loads("\n".join(lines))["cells"][0]["good"]
 
@@ -135,40 +140,16 @@ def db(tmp_path):
     return tmp_path / "r.sqlite"
 
 
-def test_a_run_is_kept_listed_shown_and_compared(capsys, db):
-    command = ("trng", "--profile", "kvm-6.1,kvm-6.12", "--db", db)
-    _, first = matrix(capsys, *command)
-    matrix(capsys, *command)
-    matrix(capsys, *command, "--append", "other")
-    matrix(capsys, *command, "--services=-trng")
-
-    def results(*arguments):
-        return cli.main(["results", str(db), *arguments]), capsys.readouterr().out.splitlines()
-
-    status, lines = results()
-    assert status == 0
-    assert len(lines) == 4
-    assert re.match(r" +1  20..-..-..T.*\+00:00  0.1.0  2 cells +hvcemu matrix trng", lines[0])
-    assert results("1") == (0, first)
-    assert results("1", "2") == (0, ["2 cells as before, 0 changed, 0 new, 0 missing"])
-    assert cli.main(["results", str(db), "1", "3"]) == 2
-    assert "no cell in common" in capsys.readouterr().err
-    status, lines = results("1", "--json", "-")
-    assert len(json.loads("\n".join(lines))["cells"]) == 2
-    assert cli.main(["results", str(db), "9"]) == 2
-    assert "has no run 9; it has 1, 2, 3, 4" in capsys.readouterr().err
-
-
-def test_a_baseline_fails_on_a_change_only(capsys, db, tmp_path):
+def test_a_baseline_fails_on_a_change_only(matrix, db, tmp_path):
     guest = tmp_path / "guest.elf"
     shutil.copy(GUESTS / "semihosting.elf", guest)
     command = (guest, "--profile", "kvm-6.12")
-    assert matrix(capsys, *command, "--db", db)[0] == 1
+    assert matrix(*command, "--db", db)[0] == 1
     # Not good, but as before.
-    status, lines = matrix(capsys, *command, "--baseline", db)
+    status, lines = matrix(*command, "--baseline", db)
     assert (status, lines[-1]) == (0, "1 cell as before, 0 changed, 0 new, 0 missing")
     shutil.copy(GUESTS / "trng.elf", guest)
-    status, lines = matrix(capsys, *command, "--baseline", f"{db}:1")
+    status, lines = matrix(*command, "--baseline", f"{db}:1")
     assert status == 1
     (said,) = (line for line in lines if line.startswith("changed: guest kvm-6.12: "))
     for text in ("was exit 42, is off", "other calls", "another console", "cycles before"):
@@ -176,9 +157,9 @@ def test_a_baseline_fails_on_a_change_only(capsys, db, tmp_path):
     assert any(line.startswith("    +cpu0 hvc TRNG_VERSION()") for line in lines)
 
 
-def test_a_baseline_lists_new_and_missing_cells(capsys, db):
-    matrix(capsys, "hello", "--profile", "kvm-6.1,kvm-6.4", "--db", db)
-    status, lines = matrix(capsys, "hello", "--profile", "kvm-6.4,none", "--baseline", db)
+def test_a_baseline_lists_new_and_missing_cells(matrix, db):
+    matrix("hello", "--profile", "kvm-6.1,kvm-6.4", "--db", db)
+    status, lines = matrix("hello", "--profile", "kvm-6.4,none", "--baseline", db)
     assert status == 0
     assert {"new: hello none", "missing: hello kvm-6.1"} < set(lines)
 
@@ -223,7 +204,7 @@ def done_cells(db):
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(db, tmp_path, jobs, capsys):
+def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(db, tmp_path, jobs, matrix, hvcemu):
     guest = tmp_path / "ever.elf"
     guest.write_bytes(FOR_EVER)
     status, out, err = interrupted(
@@ -240,14 +221,14 @@ def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(db, tmp_path, jobs, capsy
         assert 1 <= len(kept) < 6
     # `cycles` is a limit and no part of a cell's name: now all of them end.
     more = ("hello", guest, "--profile", "kvm-6.1,kvm-6.4,kvm-6.12", "--max-cycles", 100_000)
-    status, lines = matrix(capsys, *more, "--db", db, "--resume", 1)
+    status, lines = matrix(*more, "--db", db, "--resume", 1)
     assert status == 1
     assert lines[-1] == "6 cells: 3 good, 3 not"
     with ResultsFile(str(db)) as file:
         assert [run.finished for run in file.runs()] == [True]
         assert set(kept) < set(file.results(1))
-    assert cli.main(["matrix", "trng", "--db", str(db), "--resume", "1", "--jobs", "1"]) == 2
-    assert "is of another matrix" in capsys.readouterr().err
+    words = ("matrix", "trng", "--db", db, "--resume", 1, "--jobs", 1)
+    check_mistake(hvcemu(*words), "is of another matrix")
 
 
 def test_progress_and_colour_on_a_terminal(tmp_path):
@@ -266,78 +247,55 @@ def test_progress_and_colour_on_a_terminal(tmp_path):
 # -- mistakes -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (("matrix",), "the following arguments are required: GUEST"),
-        (("matrix", "helo"), "did you mean hello"),
-        (("matrix", "/nowhere/x.elf"), "No such file"),
-        (("matrix", "firmware"), "no *.elf lies below"),
-        (("matrix", "hello", "--profile", "vmware-*"), "no profile matches vmware-*"),
-        (("matrix", "hello", "--profile", "kvm6.1"), "did you mean kvm-6.1"),
-        (("matrix", "hello", "--conduit", "hvc,svc"), "'svc' is none of hvc, smc"),
-        (("matrix", "hello", "--cpus", "0"), "at least 1"),
-        (("matrix", "hello", "--cpus", ","), "give one value at least"),
-        (("matrix", "hello", "--cpus", "1000"), "1 to 123 CPUs"),
-        (("matrix", "hello", "--core", "z80"), "is none of"),
-        (("matrix", "hello", "--mem", "lots"), "is not a size"),
-        (("matrix", "hello", "--services=-foo"), "unknown service foo"),
-        (("matrix", "hello", "--fw-reg", "FOO=1"), "no firmware register FOO"),
-        (("matrix", "hello", "--allow-exit", "256"), "from 0 to 255"),
-        (("matrix", "hello", "--tolerance", "some"), "is not a share such as 2.5%"),
-        (("matrix", "hello", "--vary", "weather"), "invalid choice"),
-        (("matrix", "hello", "--resume", "1"), "--resume needs --db"),
-        (("matrix", "hello", "--jobs", "2", "--dask", "tcp://x"), "exclude each other"),
-        (("matrix", "hello", "--baseline", "/nowhere/b"), "there is no such file"),
-        (("matrix", "hello", "--db", "/nowhere/b"), "unable to open"),
-        (("matrix", "hello", "--db", "README.md"), "no file of results"),
-        (("matrix", "hello", "--html", "/nowhere/x"), "/nowhere/x: No such file"),
-        (("results",), "required: FILE"),
-        (("results", "README.md"), "no file of results"),
-        (("results", "README.md", "x"), "is not a number"),
-    ],
-)
-def test_a_mistake_is_one_clear_line_and_status_2(arguments, text, capsys, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    jobs = ("--jobs", "1") if arguments[0] == "matrix" and "--jobs" not in arguments else ()
-    try:
-        status = cli.main([*arguments, *jobs])
-    except SystemExit as exit:
-        status = exit.code
-    said = capsys.readouterr().err
-    assert status == 2
-    assert text in said
-    assert said.startswith("hvcemu: ")
-    assert said.count("\n") == 1
-
-
-def test_a_matrix_that_cannot_be_built_leaves_no_run(db, capsys):
-    command = ["matrix", "hello", "--services=-foo", "--db", str(db), "--jobs", "1"]
-    assert cli.main(command) == 2
+def test_a_matrix_that_cannot_be_built_leaves_no_run(db, hvcemu):
+    words = ("matrix", "hello", "--services=-foo", "--db", db, "--jobs", 1)
+    check_mistake(hvcemu(*words), "unknown service foo")
     with ResultsFile(str(db)) as file:
         assert file.runs() == file.results(1) == []
 
 
-def test_a_service_that_one_profile_lacks_is_a_refused_cell(capsys):
-    status, lines = matrix(capsys, "hello", "--profile", "kvm-6.12,none", "--services=-trng")
+def test_a_service_that_one_profile_lacks_is_a_refused_cell(matrix):
+    status, lines = matrix("hello", "--profile", "kvm-6.12,none", "--services=-trng")
     assert status == 1
     assert "hello none -trng: refused: profile none has no service trng; it has none" in lines
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full on this host")
 @pytest.mark.parametrize("option", ["--json", "--junit", "--html"])
-def test_a_full_disk_is_one_line_that_names_the_file(option, capsys):
-    command = ["matrix", "hello", "--profile", "none", option, "/dev/full", "--jobs", "1"]
-    assert cli.main(command) == 2
-    assert capsys.readouterr().err == "hvcemu: /dev/full: No space left on device\n"
+def test_a_full_disk_is_one_line_that_names_the_file(option, hvcemu):
+    answer = hvcemu("matrix", "hello", "--profile", "none", option, "/dev/full", "--jobs", 1)
+    check_mistake(answer, "hvcemu: /dev/full: No space left on device\n")
 
 
-@pytest.mark.parametrize("command", ["matrix", "results"])
-def test_help_has_examples(command, capsys):
-    with pytest.raises(SystemExit) as exit:
-        cli.main([command, "--help"])
-    out = capsys.readouterr().out
-    assert exit.value.code == 0
-    assert "examples:\n" in out
-    assert f"hvcemu {command}" in out
-    assert "exit status:" in out
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "the following arguments are required: GUEST"),
+        (("helo",), "did you mean hello"),
+        (("/nowhere/x.elf",), "No such file"),
+        (("firmware",), "no *.elf lies below"),
+        (("hello", "--profile", "vmware-*"), "no profile matches vmware-*"),
+        (("hello", "--profile", "kvm6.1"), "did you mean kvm-6.1"),
+        (("hello", "--conduit", "hvc,svc"), "'svc' is none of hvc, smc"),
+        (("hello", "--cpus", "0"), "at least 1"),
+        (("hello", "--cpus", ","), "give one value at least"),
+        (("hello", "--cpus", "1000"), "1 to 123 CPUs"),
+        (("hello", "--core", "z80"), "is none of"),
+        (("hello", "--mem", "lots"), "is not a size"),
+        (("hello", "--services=-foo"), "unknown service foo"),
+        (("hello", "--fw-reg", "FOO=1"), "no firmware register FOO"),
+        (("hello", "--allow-exit", "256"), "from 0 to 255"),
+        (("hello", "--tolerance", "some"), "is not a share such as 2.5%"),
+        (("hello", "--vary", "weather"), "invalid choice"),
+        (("hello", "--resume", "1"), "--resume needs --db"),
+        (("hello", "--jobs", "2", "--dask", "tcp://x"), "exclude each other"),
+        (("hello", "--baseline", "/nowhere/b"), "there is no such file"),
+        (("hello", "--db", "/nowhere/b"), "unable to open"),
+        (("hello", "--db", "README.md"), "no file of results"),
+        (("hello", "--html", "/nowhere/x"), "/nowhere/x: No such file"),
+    ],
+)
+def test_a_mistake_is_one_line(words, says, hvcemu, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    jobs = () if "--jobs" in words else ("--jobs", 1)
+    check_mistake(hvcemu("matrix", *words, *jobs), says)

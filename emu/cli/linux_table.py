@@ -1,4 +1,4 @@
-"""`hvcemu linux-discovery`: runs a kernel below many profiles and prints what it made of them.
+"""What `hvcemu linux-discovery` has found, as a table and as JSON.
 
 One table, profiles across: above what Linux has reported, below the calls it has made, so that two
 kernels or two hypervisors differ in a row. Where it is wider than the terminal it is cut into
@@ -7,122 +7,23 @@ tables below each other. A row that is empty for every profile is left out.
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import gc
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emu.base.endings import STATUS_INTERRUPTED, Ending
-from emu.base.errors import EmuError, one_line
+from emu.base.errors import one_line
 from emu.base.savefile import write_text
-from emu.cli.arguments import positive, size
-from emu.engine.calibrate import calibrate
-from emu.judge.trial import Setup
-from emu.runs.linux_discovery import (
-    CYCLES,
-    EARLYCON,
-    END,
-    FACTS,
-    MEMORY,
-    Found,
-    cached_kernel,
-    discover,
-    found,
-    setups,
-)
-from emu.runs.matrix import find_profiles
-from emu.runs.processes import run_here, run_in_processes
-from emu.runs.progress import Progress, wants_colour
-from emu.world.profile import profile_names
+from emu.cli.printing import terminal_columns
+from emu.runs.linux_discovery import END, FACTS, Found
+from emu.runs.progress import wants_colour
 
 _DIM, _GREEN, _YELLOW, _RED, _BOLD, _OFF = (
     "\x1b[2m", "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[1m", "\x1b[0m",
 )  # fmt: skip
 EMPTY = "–"
-SECONDS = 120.0
 BAD = ("not started", "PTP")
 """Facts that are news only where something went wrong."""
-
-
-def fill(parser: argparse.ArgumentParser) -> None:
-    """The arguments."""
-    parser.add_argument(
-        "image", metavar="IMAGE", nargs="?", help="an arm64 Linux Image (the newest that is cached)"
-    )
-    parser.add_argument("--initrd", metavar="FILE", help="initial RAM disk")
-    action = parser.add_argument(
-        "--profile", default=[], metavar="GLOB,…", action="append",
-        help="profiles by name, pattern or file, with commas or again (all)",
-    )
-    action.completer = lambda **_: profile_names()  # type: ignore[attr-defined]
-    parser.add_argument("--cpus", type=int, default=2, metavar="N", help="vCPUs (2)")
-    parser.add_argument("--mem", type=size, default=MEMORY, metavar="SIZE", help="RAM (256M)")
-    parser.add_argument(
-        "--append", default="", metavar="TEXT", help=f"kernel command line, behind {EARLYCON}"
-    )
-    parser.add_argument("--jobs", type=positive, metavar="N", help="processes (all processors)")
-    parser.add_argument(
-        "--json", metavar="FILE", help="write everything as JSON; - is standard output, alone"
-    )
-
-
-def linux_discovery(options: Any) -> int:
-    """`hvcemu linux-discovery`."""
-    profiles = find_profiles(",".join(options.profile) or "*")
-    image = os.path.abspath(options.image or cached_kernel())
-    with open(image, "rb"):
-        pass  # a mistake is told now, and not by every worker
-    base = Setup(
-        image, cpus=options.cpus, memory=options.mem, cycles=CYCLES, seconds=SECONDS,
-        append=f"{EARLYCON} {options.append}".strip(),
-        initrd=os.path.abspath(options.initrd) if options.initrd else None,
-    )  # fmt: skip
-    results = _run(setups(base, profiles), options.jobs or os.cpu_count() or 1)
-    if results is None:
-        print("hvcemu: interrupted: nothing was kept", file=sys.stderr)
-        return STATUS_INTERRUPTED
-    rows = [results[name] for name in profiles]
-    if all(row.outcome.ending is Ending.REFUSED for row in rows):
-        raise EmuError(rows[0].outcome.detail)
-    if options.json != "-":
-        for line in report(rows, _look()):
-            print(line)
-    if options.json:
-        _write_json(options.json, image, rows)
-    return int(not all(row.finished for row in rows))
-
-
-def _run(todo: Sequence[Setup], jobs: int) -> dict[str, Found] | None:
-    """What was found below each profile; None when interrupted."""
-    calibrate()
-    gc.collect()
-    gc.freeze()
-    gc.enable()
-    numbered, done = dict(enumerate(todo)), dict[str, Found]()
-    answered = (
-        run_here(numbered, discover) if min(jobs, len(todo)) == 1
-        else run_in_processes(numbered, min(jobs, len(todo)), work=discover)
-    )
-    progress = Progress(sys.stderr, len(todo), what="profiles", bad="unfinished")
-    try:
-        with contextlib.closing(answered):  # type: ignore[type-var]
-            for answers in answered:
-                for number, outcome in answers:
-                    name = todo[number].profile
-                    done[name] = found(name, outcome)
-                progress.update(len(done), sum(not row.finished for row in done.values()))
-    except KeyboardInterrupt:
-        return None
-    finally:
-        progress.clear()
-    return done
-
-
-# -- the table ----------------------------------------------------------------------------------
 
 
 class Look(NamedTuple):
@@ -132,11 +33,9 @@ class Look(NamedTuple):
     width: int = 0
 
 
-def _look() -> Look:
-    width = 0
-    with contextlib.suppress(OSError, ValueError):
-        width = os.get_terminal_size(sys.stdout.fileno()).columns
-    return Look(wants_colour(sys.stdout), width)
+def look_here() -> Look:
+    """As this standard output has it."""
+    return Look(wants_colour(sys.stdout), terminal_columns() or 0)
 
 
 class Row(NamedTuple):
@@ -256,7 +155,8 @@ def as_json(image: str, rows: Sequence[Found]) -> dict[str, Any]:
     }
 
 
-def _write_json(path: str, image: str, rows: Sequence[Found]) -> None:
+def write_json(path: str, image: str, rows: Sequence[Found]) -> None:
+    """To a file, or to standard output for `-`."""
     import json
 
     text = json.dumps(as_json(image, rows), indent=2) + "\n"
