@@ -22,6 +22,7 @@ from emu.cli.runner import (
     load_target,
     report_to,
 )
+from emu.machine.board import Board
 from emu.machine.vm import Vm
 from emu.watch.explain import make_call
 
@@ -219,10 +220,9 @@ def test_forwarded_calls_are_answered_while_the_guest_runs(tmp_path, handlers):
 
 def test_between_stretches_the_input_is_looked_at(run, monkeypatch):
     looked = []
-    monkeypatch.setattr(Vm, "poll_input", lambda vm: looked.append(vm.clock.cycles), raising=False)
+    monkeypatch.setattr(Board, "poll_input", lambda board, **_: looked.append(board))
     run(BRANCH_HERE, limits=Limits(cycles=3 * FIRST_STRETCH))
-    assert looked
-    assert looked == sorted(looked)
+    assert len(looked) >= 2
 
 
 @pytest.mark.parametrize("what", ["forwards", "resets", "waits"])
