@@ -106,7 +106,7 @@ OTHER = [*mov(0, IRQ_VECTORS), msr(VBAR, 0), DAIFCLR_I, WFI, add(8, 8, 1), b(-2)
 
 def open_gic(vm: Vm) -> None:
     """What a driver does: groups on, priorities admitted, these two enabled."""
-    vm.board.make("gic")
+    vm.board.device("gic")
     vm.board.gic.distributor.write(0, 4, 0x12)
     for vcpu in range(len(vm.machine.vcpus)):
         vm.board.gic.write_register(vcpu, SysReg(*PMR), 0xF8)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
 from emu.arm.interrupts import ALL, BANK, LINES, SGIS, SPURIOUS, Bank, Interface
-from emu.base.state import StateError
+from emu.base.errors import StateError
 
 BANKS = LINES // BANK
 U16 = Annotated[int, 16]

@@ -50,15 +50,15 @@ class Place(NamedTuple):
     def __contains__(self, address: object) -> bool:
         return isinstance(address, int) and self.base <= address < self.base + self.size
 
+    def overlaps(self, other: Place) -> bool:
+        """Whether the two share an address."""
+        return self.base < other.base + other.size and other.base < self.base + self.size
 
-# The address map of QEMU's virt machine (qemu v7.2 hw/arm/virt.c: base_memmap).
-GIC_DISTRIBUTOR = Place("GICv3 distributor", 0x0800_0000, 0x1_0000)
-GIC_REDISTRIBUTOR = Place("GICv3 redistributor", 0x080A_0000, 0x00F6_0000)
-GIC_CPU_INTERFACE = Place("GICv2 CPU interface", 0x0801_0000, 0x1_0000)
-PL011 = Place("PL011", 0x0900_0000, 0x1000)
-PL031 = Place("PL031", 0x0901_0000, 0x1000)
-PL061 = Place("PL061", 0x0903_0000, 0x1000)
-VIRTIO_MMIO = Place("virtio-mmio slots", 0x0A00_0000, 32 * 0x200)
+
+FIRST_SPI = 32
+"""IHI 0069: INTIDs below it are each vCPU's own."""
+# Memory in the address map of QEMU's virt machine (qemu v7.2 hw/arm/virt.c: base_memmap); where
+# devices lie stands beside them.
 FLASH = (Place("flash", 0, 0x0400_0000), Place("flash", 0x0400_0000, 0x0400_0000))
 RAM_BASE = 0x4000_0000
 ABSENT = (

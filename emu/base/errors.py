@@ -46,6 +46,10 @@ class SnapshotError(EmuError):
     """A machine cannot be saved, or a saved one cannot be loaded; names the file."""
 
 
+class StateError(ValueError):
+    """A value in a saved machine is not what was declared; the text names its place (state.py)."""
+
+
 class ResultsError(EmuError):
     """A file of results cannot be read or written; names the file."""
 

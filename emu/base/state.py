@@ -16,6 +16,7 @@ import functools
 import types
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
+from emu.base.errors import StateError
 from emu.base.smccc import MASK64, UNDEF, Ret, Undef
 
 BITS = 64
@@ -28,10 +29,6 @@ Cycles = Annotated[int, 58]
 MAX_DEPTH = 16
 """Of a value without a declared shape, as TOML tables are; schema.py judges what is in them."""
 MAX_REGISTERS = 18
-
-
-class StateError(ValueError):
-    """A value is not what was declared; the text names its place."""
 
 
 def to_state(value: Any) -> Any:

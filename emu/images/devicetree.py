@@ -22,28 +22,24 @@ import functools
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Protocol
 
 from emu.base.errors import BootError
 
-GICD: Final = (0x0800_0000, 0x1_0000)  # QEMU hw/arm/virt.c base_memmap[VIRT_GIC_DIST]
-GICR: Final = (0x080A_0000, 0x2_0000)  # base_memmap[VIRT_GIC_REDIST]; two 64 KiB frames per CPU
-GICR_MAX = 0xF6_0000 // 0x2_0000  # 123 CPUs: base_memmap[VIRT_GIC_REDIST].size
-GICC: Final = (0x0801_0000, 0x1_0000)  # base_memmap[VIRT_GIC_CPU]: GICv2
-PL011: Final = (0x0900_0000, 0x1000)  # base_memmap[VIRT_UART]
-PL031: Final = (0x0901_0000, 0x1000)  # base_memmap[VIRT_RTC]
-PL061: Final = (0x0903_0000, 0x1000)  # base_memmap[VIRT_GPIO]
-FLASH: Final = (0x0400_0000, 0x0400_0000)  # base_memmap[VIRT_FLASH], its second half
+CPUS_MAX = 0xF6_0000 // 0x2_0000  # 123: base_memmap[VIRT_GIC_REDIST].size, 128 KiB a CPU
 CLOCK_PHANDLE, GIC_PHANDLE = 0x8000, 0x8002  # as QEMU's dumpdtb shows them; any would do
-GPIO_PHANDLE = 0x8003
 SPI, PPI, LEVEL_HIGH = 0, 1, 4  # bindings interrupt-controller/arm,gic-v3.yaml, irq.h
-UART_SPI, RTC_SPI, GPIO_SPI = 1, 2, 7  # QEMU a15irqmap: INTIDs 33, 34, 39
 PMU_PPI = 7  # QEMU VIRTUAL_PMU_IRQ: INTID 23
-KEY_POWER, POWER_LINE = 116, 3  # linux/input-event-codes.h; QEMU create_gpio_keys
 TIMER_PPIS = (13, 14, 11, 10)  # QEMU: secure, non-secure, virtual, hypervisor (INTID 16 + n)
 AFFINITY = 0xFF_00FF_FFFF  # MPIDR_EL1 Aff3, Aff2, Aff1, Aff0 (Arm ARM D24.2); cpus.yaml `reg`
 PSCI_CELLS = ("cpu_suspend", "cpu_off", "cpu_on", "migrate")  # psci.yaml
 DTB_MAX = 2 << 20  # Documentation/arch/arm64/booting.rst
+
+
+# What `fdt` takes: None is an empty property, a list is cells or strings, bytes are bytes.
+Properties = dict[str, Any]
+Node = tuple[str, Properties]
+"""A path and what stands there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +51,22 @@ class PsciNode:
     cells: tuple[tuple[str, int], ...] = ()
 
 
+class Described(Protocol):
+    """What may have nodes in the tree: a class of devices (machine/device.py)."""
+
+    console_path: ClassVar[str]
+    interrupts: ClassVar[bool]
+
+    @classmethod
+    def nodes(cls, tree: Board) -> Iterator[Node]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Board:
-    """All that the tree depends on. `initrd` is (first address, address behind the last)."""
+    """All that the tree depends on. `initrd` is (first address, address behind the last).
+
+    `devices` describe themselves, the interrupt controller among them, in this order.
+    """
 
     ram_base: int
     ram_size: int
@@ -71,6 +80,7 @@ class Board:
     flash: bool = False
     kaslr_seed: int | None = None
     rng_seed: bytes = b""
+    devices: tuple[type[Described], ...] = ()
 
 
 @functools.lru_cache(maxsize=64)
@@ -90,45 +100,43 @@ def device_tree(board: Board) -> bytes:
 
 # --- the nodes --------------------------------------------------------------------------------
 
-# What `fdt` takes: None is an empty property, a list is cells or strings, bytes are bytes.
-_Properties = dict[str, Any]
 
 
-def _pair(value: int) -> list[int]:
+def pair(value: int) -> list[int]:
     """Two cells, as #address-cells and #size-cells say."""
     return [value >> 32, value & 0xFFFF_FFFF]
 
 
-def _reg(start: int, size: int) -> list[int]:
-    return [*_pair(start), *_pair(size)]
+def reg(start: int, size: int) -> list[int]:
+    """An address and a size."""
+    return [*pair(start), *pair(size)]
 
 
-def _nodes(board: Board) -> list[tuple[str, _Properties]]:
+def spi(number: int) -> list[int]:
+    """The specifier of a level-sensitive SPI (bindings interrupt-controller/arm,gic-v3.yaml)."""
+    return [SPI, number, LEVEL_HIGH]
+
+
+def _nodes(board: Board) -> list[Node]:
     """Every node, in QEMU's order of creation where we share it."""
-    nodes = [("/", _root()), ("/chosen", _chosen(board))]
+    nodes: list[Node] = [("/", _root()), ("/chosen", _chosen(board))]
     if board.psci is not None:
         nodes.append(("/psci", _psci(board.psci)))
     if board.hypervisor:
         nodes.append(("/hypervisor", {"compatible": list(board.hypervisor)}))
-    memory = {"device_type": "memory", "reg": _reg(board.ram_base, board.ram_size)}
+    memory = {"device_type": "memory", "reg": reg(board.ram_base, board.ram_size)}
     nodes.append((f"/memory@{board.ram_base:x}", memory))
     nodes += _cpus(board)
-    cpus = len(board.mpidrs)
-    private = LEVEL_HIGH if board.gic == 3 else LEVEL_HIGH | (1 << cpus) - 1 << 8
+    private = LEVEL_HIGH if board.gic == 3 else LEVEL_HIGH | (1 << len(board.mpidrs)) - 1 << 8
     nodes.append(("/timer", _timer(private)))
-    nodes.append((f"/intc@{GICD[0]:x}", _gicv3(cpus) if board.gic == 3 else _gicv2()))
+    nodes += [node for kind in board.devices if kind.interrupts for node in kind.nodes(board)]
     pmu = {"compatible": "arm,armv8-pmuv3", "interrupts": [PPI, PMU_PPI, private]}
-    nodes += [("/pmu", pmu), ("/apb-pclk", _clock()), (f"/pl011@{PL011[0]:x}", _pl011())]
-    nodes.append((f"/pl031@{PL031[0]:x}", _pl031()))
-    nodes += _power_key()
-    if board.flash:  # the second bank; the first is plain memory here
-        reg = _reg(*FLASH)
-        nodes.append((f"/flash@{FLASH[0]:x}",
-                      {"compatible": "cfi-flash", "reg": reg, "bank-width": 4}))
+    nodes += [("/pmu", pmu), ("/apb-pclk", _clock())]
+    nodes += [node for kind in board.devices if not kind.interrupts for node in kind.nodes(board)]
     return nodes
 
 
-def _root() -> _Properties:
+def _root() -> Properties:
     return {
         "interrupt-parent": GIC_PHANDLE,
         "model": "linux,dummy-virt",
@@ -138,74 +146,48 @@ def _root() -> _Properties:
     }
 
 
-def _chosen(board: Board) -> _Properties:
-    chosen: _Properties = {"stdout-path": f"/pl011@{PL011[0]:x}"}
+def _chosen(board: Board) -> Properties:
+    paths = [kind.console_path for kind in board.devices if kind.console_path]
+    chosen: Properties = {"stdout-path": paths[0]} if paths else {}
     if board.bootargs:
         chosen["bootargs"] = board.bootargs
     if board.initrd is not None:
-        chosen["linux,initrd-start"] = _pair(board.initrd[0])
-        chosen["linux,initrd-end"] = _pair(board.initrd[1])
+        chosen["linux,initrd-start"] = pair(board.initrd[0])
+        chosen["linux,initrd-end"] = pair(board.initrd[1])
     if board.kaslr_seed is not None:
-        chosen["kaslr-seed"] = _pair(board.kaslr_seed % 2**64)
+        chosen["kaslr-seed"] = pair(board.kaslr_seed % 2**64)
     if board.rng_seed:
         chosen["rng-seed"] = board.rng_seed
     return chosen
 
 
-def _psci(psci: PsciNode) -> _Properties:
+def _psci(psci: PsciNode) -> Properties:
     return {"compatible": list(psci.compatible), "method": psci.method, **dict(psci.cells)}
 
 
-def _cpus(board: Board) -> list[tuple[str, _Properties]]:
+def _cpus(board: Board) -> list[tuple[str, Properties]]:
     """cpus.yaml: `reg` is the affinity, in two cells where any CPU has an Aff3."""
     affinities = [mpidr & AFFINITY for mpidr in board.mpidrs]
     wide = any(affinity >> 32 for affinity in affinities)
-    nodes: list[tuple[str, _Properties]]
+    nodes: list[tuple[str, Properties]]
     nodes = [("/cpus", {"#size-cells": 0, "#address-cells": 2 if wide else 1})]
     for affinity in affinities:
-        cpu: _Properties = {"device_type": "cpu", "compatible": board.cpu_compatible}
+        cpu: Properties = {"device_type": "cpu", "compatible": board.cpu_compatible}
         # QEMU names the method only where there is a second CPU to start.
         if board.psci is not None and len(affinities) > 1:
             cpu["enable-method"] = "psci"
-        cpu["reg"] = _pair(affinity) if wide else affinity
+        cpu["reg"] = pair(affinity) if wide else affinity
         nodes.append((f"/cpus/cpu@{affinity:x}", cpu))
     return nodes
 
 
-def _timer(flags: int) -> _Properties:
+def _timer(flags: int) -> Properties:
     cells = [cell for ppi in TIMER_PPIS for cell in (PPI, ppi, flags)]
     compatible = ["arm,armv8-timer", "arm,armv7-timer"]
     return {"compatible": compatible, "always-on": None, "interrupts": cells}
 
 
-_CONTROLLER: _Properties = {
-    "phandle": GIC_PHANDLE,
-    "#interrupt-cells": 3,
-    "interrupt-controller": None,
-    "#address-cells": 2,
-    "#size-cells": 2,
-    "ranges": None,
-}
-
-
-def _gicv3(cpus: int) -> _Properties:
-    return {
-        **_CONTROLLER,
-        "compatible": "arm,gic-v3",
-        "#redistributor-regions": 1,
-        "reg": [*_reg(*GICD), *_reg(GICR[0], GICR[1] * cpus)],
-    }
-
-
-def _gicv2() -> _Properties:
-    return {
-        **_CONTROLLER,
-        "compatible": "arm,cortex-a15-gic",
-        "reg": [*_reg(*GICD), *_reg(*GICC)],
-    }
-
-
-def _clock() -> _Properties:
+def _clock() -> Properties:
     return {
         "phandle": CLOCK_PHANDLE,
         "compatible": "fixed-clock",
@@ -215,57 +197,13 @@ def _clock() -> _Properties:
     }
 
 
-def _pl011() -> _Properties:
-    return {
-        "compatible": ["arm,pl011", "arm,primecell"],
-        "reg": _reg(*PL011),
-        "interrupts": [SPI, UART_SPI, LEVEL_HIGH],
-        "clocks": [CLOCK_PHANDLE, CLOCK_PHANDLE],
-        "clock-names": ["uartclk", "apb_pclk"],
-    }
-
-
-def _pl031() -> _Properties:
-    return {
-        "compatible": ["arm,pl031", "arm,primecell"],
-        "reg": _reg(*PL031),
-        "interrupts": [SPI, RTC_SPI, LEVEL_HIGH],
-        "clocks": CLOCK_PHANDLE,
-        "clock-names": "apb_pclk",
-    }
-
-
-def _power_key() -> list[tuple[str, _Properties]]:
-    """QEMU create_gpio_devices: a key on line 3 of the GPIO."""
-    gpio = {
-        "phandle": GPIO_PHANDLE,
-        "compatible": ["arm,pl061", "arm,primecell"],
-        "reg": _reg(*PL061),
-        "#gpio-cells": 2,
-        "gpio-controller": None,
-        "interrupts": [SPI, GPIO_SPI, LEVEL_HIGH],
-        "clocks": CLOCK_PHANDLE,
-        "clock-names": "apb_pclk",
-    }
-    key = {
-        "label": "GPIO Key Poweroff",
-        "linux,code": KEY_POWER,
-        "gpios": [GPIO_PHANDLE, POWER_LINE, 0],
-    }
-    return [
-        (f"/pl061@{PL061[0]:x}", gpio),
-        ("/gpio-keys", {"compatible": "gpio-keys"}),
-        ("/gpio-keys/poweroff", key),
-    ]
-
-
 # --- what cannot be described -----------------------------------------------------------------
 
 
 def _check(board: Board) -> None:
     affinities = {mpidr & AFFINITY for mpidr in board.mpidrs}
-    if not 1 <= len(board.mpidrs) <= GICR_MAX:
-        raise BootError(f"{len(board.mpidrs)} CPUs: the machine has room for 1 to {GICR_MAX}")
+    if not 1 <= len(board.mpidrs) <= CPUS_MAX:
+        raise BootError(f"{len(board.mpidrs)} CPUs: the machine has room for 1 to {CPUS_MAX}")
     if len(affinities) < len(board.mpidrs):
         raise BootError("two CPUs have the same affinity; give each its own MPIDR")
     for span in ((board.ram_base, board.ram_size), board.initrd or (0, 0)):

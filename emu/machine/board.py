@@ -1,7 +1,8 @@
 """The devices around the vCPUs, and how their interrupts reach them.
 
 A device is made and mapped when the guest first reaches for it, so that a guest of ten
-instructions does not pay for an interrupt controller. Where each belongs is bus.py's.
+instructions does not pay for an interrupt controller. Which there are, where each belongs and how
+it is made they say themselves (device.py); of the interrupt controller the board asks more.
 
 Time is the machine's: a timer or an alarm that is due is told to the interrupt controller between
 two runs, `next_event` says when that will be, and `alarm` of a vCPU keeps when its own timer goes
@@ -13,48 +14,32 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from emu.arm import pmu
 from emu.arm.arch import PSTATE_F, PSTATE_I, BlockEnd, SysReg, current_el
 from emu.arm.identification import MIDR_EL1, REGISTERS, coherent
 from emu.arm.timers import NEVER, PHYSICAL, PPI, VIRTUAL
-from emu.base.bus import (
-    FLASH,
-    GIC_CPU_INTERFACE,
-    GIC_DISTRIBUTOR,
-    GIC_REDISTRIBUTOR,
-    PL011,
-    PL031,
-    PL061,
-    VIRTIO_MMIO,
-    Line,
-    Place,
-)
+from emu.base.bus import FIRST_SPI, Line
+from emu.base.clock import Clock
 from emu.base.console import Console
 from emu.cycles.caches import Caches
 from emu.cycles.tolls import Event, Tolls
 from emu.engine.cpu import CORES
 from emu.engine.engine import Engine
 from emu.engine.registers import is_gic, is_monitor
-from emu.machine.devices.pl011 import Pl011
+from emu.machine.device import BoardDevice, Front
+from emu.machine.devices import with_own
 from emu.machine.vcpus import Machine, Vcpu
 from emu.world.service import MpState
 
-UART, RTC, GPIO = 33, 34, 39
-"""INTIDs: SPI 1, 2 and 7 (qemu v7.2 hw/arm/virt.c: a15irqmap)."""
-FIRST_SPI = 32
-"""IHI 0069: INTIDs below it are each vCPU's own."""
 MONITOR_LINE = 4
 """Of a vCPU's `lines`, beside those of the two timers."""
-GIC_VERSIONS = (2, 3)
-GICV2_CPUS = 8
-"""As many as a GICv2 has room for (IHI 0048, GICD_TYPER.CPUNumber)."""
 
 
 class Board:
-    """The devices of one machine. `devices` are those there are so far."""
+    """The devices of one machine. `kinds` are all there can be, `devices` those made so far."""
 
     def __init__(
         self,
@@ -63,11 +48,15 @@ class Board:
         console: Console,
         gic_version: int = 3,
         tolls: Tolls | None = None,
+        own: tuple[type[BoardDevice], ...] = (),
     ) -> None:
         self._engine, self._machine = engine, machine
         self.console = console
         self.gic_version = gic_version
-        self.devices: dict[str, Any] = {}
+        self.kinds = with_own(own)
+        self.devices: dict[str, BoardDevice] = {}
+        self._timed: list[BoardDevice] = []
+        """Those in which something may become due by itself."""
         self.tolls = tolls
         self._counted = 0, 0
         """Cycles and instructions up to which the running vCPU's monitor has counted."""
@@ -82,6 +71,16 @@ class Board:
     def running(self) -> Vcpu:
         """The vCPU that has the engine."""
         return self._machine.vcpus[self.current]
+
+    @property
+    def clock(self) -> Clock:
+        """The machine's."""
+        return self._machine.clock
+
+    @property
+    def mpidrs(self) -> Sequence[int]:
+        """MPIDR_EL1 of each vCPU."""
+        return self._machine.mpidrs()
 
     def identify(self) -> None:
         """Let the guest read identification registers that agree with this machine."""
@@ -99,29 +98,51 @@ class Board:
 
     def attach(self, address: int) -> bool:
         """Make and map the device at this address; False when there is none, or it is there."""
-        name = next((name for name, places in _PLACES.items() if _among(address, places)), None)
-        if name is None or name in self.devices:
+        found = next((k for k in self.kinds if any(address in place for place in k.places)), None)
+        if found is None or found.name in self.devices:
             return False
-        self.make(name)
+        self._make(found)
         return True
 
-    def make(self, name: str) -> None:
-        """One of the devices there can be, in its reset state."""
-        _MAKERS[name](self)
+    def device(self, name: str) -> BoardDevice:
+        """One of the devices there can be; made, in its reset state, where it is not there yet."""
+        if name not in self.devices:
+            self._make(next(kind for kind in self.kinds if kind.name == name))
+        return self.devices[name]
+
+    def _make(self, kind: type[BoardDevice]) -> None:
+        device = self.devices[kind.name] = kind.plug(_Socket(self))
+        if kind.next_event is not BoardDevice.next_event:
+            self._timed.append(device)
+        for front in device.fronts():
+            self._map(front)
+        if kind.interrupts:
+            self.gic = device.controller  # type: ignore[attr-defined]
+            self._tell_current()
+            for vcpu in self._machine.vcpus:
+                self.sync(vcpu)
+
+    def _controller(self) -> Any:
+        """The interrupt controller, made where it is not there yet."""
+        if self.gic is None:
+            self.device(next(kind.name for kind in self.kinds if kind.interrupts))
+        return self.gic
+
+    def _tell_current(self) -> None:
+        """A GICv2 asks who makes an access: its CPU interfaces lie at one address."""
+        if self.gic_version == 2:
+            self.gic.current = self.current
 
     def states(self) -> dict[str, Any]:
         """What each device is in, for who saves the machine."""
-        return {
-            name: device.saved() if name == "flash" else device.state
-            for name, device in self.devices.items()
-        }
+        return {name: device.saved() for name, device in self.devices.items()}
 
     def restore(self, states: dict[str, Any]) -> None:
         """Bring every device to a state; those not named are reset."""
         for name in states.keys() - self.devices.keys():
-            self.make(name)
+            self.device(name)
         # The interrupt controller last: it knows the lines as they were.
-        for name, device in sorted(self.devices.items(), key=lambda item: item[0] == "gic"):
+        for name, device in sorted(self.devices.items(), key=lambda item: item[1].interrupts):
             device.restore(states.get(name))
         for vcpu in self._machine.vcpus:
             self.leave(vcpu)
@@ -132,114 +153,40 @@ class Board:
         if self.tolls:
             self.tolls.event(event)
 
-    def _map(self, place: Place, device: Any, event: Event | None = Event.MMIO) -> None:
-        """Map a device; an access is such an event, or none where the hardware answers."""
-        tolls = self.tolls
+    def _map(self, front: Front) -> None:
+        tolls, event = self.tolls, front.event
         price = tolls.price(event) if event and tolls and tolls.costs.virtual else None
-        self._engine.map_device(place.base, place.size, device, price)
+        self._engine.map_device(front.place.base, front.place.size, front.registers, price)
 
-    def _line(self, intid: int) -> Line:
-        """An interrupt line; the controller is made with the first that goes high."""
-
-        board = weakref.ref(self)  # no reference cycle: a machine is freed with its last reference
-
-        def line(level: bool) -> None:
-            if found := board():
-                found.set_level(intid, level)
-
-        return line
-
-    def set_level(self, intid: int, level: bool) -> None:
-        """Drive the line of an SPI."""
-        if self.gic is None and level:
-            self.make("gic")
-        if self.gic is not None:
-            self.gic.set_level(intid, level)
+    def set_level(self, intid: int, level: bool, vcpu: int = 0) -> None:
+        """Drive the line of an SPI, or of a vCPU's PPI; the first that goes high makes the GIC."""
+        if level or self.gic is not None:
+            self._controller().set_level(intid, level, vcpu if intid < FIRST_SPI else 0)
 
     def _driver(self) -> Callable[[int, int, bool], None]:
-        """Drives the line of a PPI of a vCPU or of an SPI, for services."""
+        """Drives lines for services. Not a method: it would make a reference cycle."""
         board = weakref.ref(self)
 
         def drive(vcpu: int, intid: int, level: bool) -> None:
-            found = board()
-            assert found is not None
-            if found.gic is None:
-                found.make("gic")
-            found.gic.set_level(intid, level, vcpu if intid < FIRST_SPI else 0)
+            if found := board():
+                found.set_level(intid, level, vcpu)
 
         return drive
 
-    def _make_pl011(self) -> None:
-        self.devices["pl011"] = uart = Pl011(self.console, self._line(UART))
-        self._map(PL011, uart)
-
-    def _make_pl031(self) -> None:
-        from emu.machine.devices.pl031 import Pl031
-
-        self.devices["pl031"] = clock = Pl031(self._machine.clock, self._line(RTC))
-        self._map(PL031, clock)
-
-    def _make_pl061(self) -> None:
-        from emu.machine.devices.pl061 import Pl061
-
-        self.devices["pl061"] = gpio = Pl061(self._machine.clock, self._line(GPIO))
-        self._map(PL061, gpio)
-
-    def _make_flash(self) -> None:
-        """The second bank, for the firmware's variables; the first is plain memory (vm.py)."""
-        from emu.machine.devices.cfi_flash import CfiFlash
-
-        self.devices["flash"] = flash = CfiFlash()
-        self._map(FLASH[1], flash)
-
-    def _make_virtio(self) -> None:
-        from emu.machine.devices.virtio_mmio import VirtioSlots
-
-        self.devices["virtio"] = slots = VirtioSlots()
-        self._map(VIRTIO_MMIO, slots)
-
-    def _make_gic(self) -> None:
-        if self.gic_version == 2:
-            self._make_gicv2()
-        else:
-            self._make_gicv3()
-        for vcpu in self._machine.vcpus:
-            self.sync(vcpu)
-
-    def _make_gicv3(self) -> None:
-        from emu.machine.devices.gicv3 import GicV3
-
-        self.gic = self.devices["gic"] = gic = GicV3(self._machine.mpidrs(), self._listener())
-        self._map(GIC_DISTRIBUTOR, gic.distributor, Event.GIC)
-        frames = GIC_REDISTRIBUTOR._replace(size=0x2_0000 * len(self._machine.vcpus))
-        self._map(frames, gic.redistributors, Event.GIC)
-
-    def _make_gicv2(self) -> None:
-        from emu.machine.devices.gicv2 import GICD_SGIR, GicV2
-
-        self.gic = self.devices["gic"] = gic = GicV2(len(self._machine.vcpus), self._listener())
-        gic.current = self.current
-        self._map(GIC_DISTRIBUTOR, _Sending(self, gic.distributor, GICD_SGIR), Event.GIC)
-        self._map(GIC_CPU_INTERFACE, _Synchronised(self, gic.cpu_interface), None)
-
     def make_console(self) -> None:
-        """The UART a boot loader would have used: it is there from the start."""
-        self.make("pl011")
+        """What a boot loader would have printed to is there from the start."""
+        for kind in self.kinds:
+            if kind.console_path:
+                self.device(kind.name)
 
     def listens(self) -> bool:
         """Whether an interrupt could wake the machine, such as the console's."""
         return self.gic is not None
 
     def poll_input(self, *, idle: bool = False) -> None:
-        """Look whether console input has come; between two runs."""
-        if uart := self.devices.get("pl011"):
-            uart.poll(idle=idle)
-
-    def press_power_key(self) -> None:
-        """Ask the guest to switch off, as the key of a machine does."""
-        if "pl061" not in self.devices:
-            self.make("pl061")
-        self.devices["pl061"].press_power_key()
+        """Let devices look whether input has come; between two runs."""
+        for device in self.devices.values():
+            device.poll(idle=idle)
 
     # -- interrupts -----------------------------------------------------------------------------
 
@@ -249,13 +196,12 @@ class Board:
             return self._monitor(reg, is_write, value)
         if not is_gic(reg) or self.gic_version != 3:
             return None
-        if self.gic is None:
-            self.make("gic")
+        gic = self._controller()
         self.sync(self.running)
         if not is_write:
-            answer: int | None = self.gic.read_register(self.current, reg)
+            answer: int | None = gic.read_register(self.current, reg)
             return answer
-        return 0 if self.gic.write_register(self.current, reg, value) else None
+        return 0 if gic.write_register(self.current, reg, value) else None
 
     def _monitor(self, reg: SysReg, is_write: bool, value: int) -> int | None:
         """An access to the performance monitor; what EL0 may not do is left to Unicorn's trap."""
@@ -292,10 +238,8 @@ class Board:
     def _drive_monitor(self, vcpu: Vcpu) -> None:
         level = vcpu.pmu.level()
         if level != bool(vcpu.lines & MONITOR_LINE):
-            if self.gic is None:
-                self.make("gic")
             vcpu.lines ^= MONITOR_LINE
-            self.gic.set_level(pmu.PPI, level, vcpu.index)
+            self._controller().set_level(pmu.PPI, level, vcpu.index)
 
     def next_overflow(self) -> int:
         """The cycle at which the running vCPU's monitor interrupts at the earliest; NEVER."""
@@ -316,16 +260,7 @@ class Board:
         irq, fiq = gic.asserted >> vcpu.index & 1, gic.asserted_fiq >> vcpu.index & 1
         return (PSTATE_I if irq else 0) | (PSTATE_F if fiq else 0)
 
-    def _listener(self) -> Callable[[], None]:
-        changed = weakref.WeakMethod(self._changed)
-
-        def listen() -> None:
-            if method := changed():
-                method()
-
-        return listen
-
-    def _changed(self) -> None:
+    def signalled(self) -> None:
         """The interrupt controller signals something else: the scheduler looks again."""
         self._engine.hooks.interrupts = self.pending(self.running)
         if self._engine.running and self._sleepers():
@@ -384,8 +319,8 @@ class Board:
         for vcpu in vcpus:
             if vcpu.alarm <= now:
                 self.sync(vcpu)
-        for device in self._timed():
-            if device.next_event() <= now:
+        for device in self._timed:
+            if (due := device.next_event()) is not None and due <= now:
                 device.advance()
         if self.next_overflow() <= now:
             self._count_events()
@@ -393,13 +328,12 @@ class Board:
 
     def next_event(self) -> int:
         """The cycle at which something is due next, the running vCPU's timers apart; NEVER."""
-        dues = [self.next_overflow(), *(vcpu.alarm for vcpu in self._machine.vcpus)]
-        return min(dues + [device.next_event() for device in self._timed()], default=NEVER)
-
-    def _timed(self) -> list[Any]:
-        """The devices in which something will become due."""
-        found = [self.devices[name] for name in _TIMED if name in self.devices]
-        return [device for device in found if device.next_event() is not None]
+        due = min([self.next_overflow(), *(vcpu.alarm for vcpu in self._machine.vcpus)])
+        for device in self._timed:
+            its = device.next_event()
+            if its is not None and its < due:
+                due = its
+        return due
 
     def switch_to(self, vcpu: Vcpu) -> None:
         """A vCPU has got the engine."""
@@ -414,8 +348,8 @@ class Board:
             self._engine.hooks.predict(place, self._engine.misprediction)
         if vcpu.caches is not None:
             self._use_caches(vcpu.caches)
-        if self.gic is not None and self.gic_version == 2:
-            self.gic.current = vcpu.index
+        if self.gic is not None:
+            self._tell_current()
 
     def _events(self, vcpu: Vcpu) -> frozenset[int]:
         """What a vCPU's monitor counts."""
@@ -441,38 +375,38 @@ class Board:
         return (*branches, *memory, *self._engine.hooks.ends(pc))
 
 
-class _Sending:
-    """The distributor of a GICv2: a write to GICD_SGIR, `place`, sends an interrupt to a vCPU."""
+class _Socket:
+    """What a device is made of (device.py:Socket). It does not keep the board alive."""
 
-    def __init__(self, board: Board, device: Any, place: int) -> None:
-        self._board, self._device, self._place = weakref.ref(board), device, place
+    def __init__(self, board: Board) -> None:
+        self._board = weakref.ref(board)
+        self.clock, self.console = board.clock, board.console
+        self.mpidrs, self.gic_version = board.mpidrs, board.gic_version
 
-    def read(self, offset: int, width: int) -> int:
-        return int(self._device.read(offset, width))
+    def line(self, intid: int) -> Line:
+        """The line of an SPI."""
+        board = self._board
 
-    def write(self, offset: int, width: int, value: int) -> None:
-        if offset == self._place and (board := self._board()):
-            board.charge(Event.IPI)
-        self._device.write(offset, width, value)
+        def line(level: bool) -> None:
+            if found := board():
+                found.set_level(intid, level)
 
+        return line
 
-class _Synchronised:
-    """The CPU interface of a GICv2: it sees the timers' lines as they are now."""
+    def signalled(self) -> None:
+        """The interrupt controller signals something else."""
+        if board := self._board():
+            board.signalled()
 
-    def __init__(self, board: Board, device: Any) -> None:
-        self._board, self._device = weakref.ref(board), device
-
-    def read(self, offset: int, width: int) -> int:
-        self._sync()
-        return int(self._device.read(offset, width))
-
-    def write(self, offset: int, width: int, value: int) -> None:
-        self._sync()
-        self._device.write(offset, width, value)
-
-    def _sync(self) -> None:
+    def synchronise(self) -> None:
+        """Bring the lines of the running vCPU's timers up to now."""
         if board := self._board():
             board.sync(board.running)
+
+    def charge(self, event: Event) -> None:
+        """Something has happened that costs time above EL1."""
+        if board := self._board():
+            board.charge(event)
 
 
 def events(branches: int, misses: int, *others: int) -> dict[int, int]:
@@ -501,29 +435,3 @@ MEMORY_EVENTS = {
     pmu.L1I_CACHE_REFILL: "code_misses", pmu.L2D_CACHE_REFILL: "l2_misses",
 }  # fmt: skip
 """What of caches.py:Caches they count."""
-
-
-def _among(address: int, places: tuple[Place, ...]) -> bool:
-    return any(address in place for place in places)
-
-
-_PLACES: dict[str, tuple[Place, ...]] = {
-    "pl011": (PL011,),
-    "pl031": (PL031,),
-    "pl061": (PL061,),
-    "flash": (FLASH[1],),
-    "virtio": (VIRTIO_MMIO,),
-    "gic": (GIC_DISTRIBUTOR, GIC_REDISTRIBUTOR, GIC_CPU_INTERFACE),
-}
-_MAKERS: dict[str, Callable[[Board], None]] = {
-    "pl011": Board._make_pl011,
-    "pl031": Board._make_pl031,
-    "pl061": Board._make_pl061,
-    "flash": Board._make_flash,
-    "virtio": Board._make_virtio,
-    "gic": Board._make_gic,
-}
-DEVICES = tuple(_MAKERS)
-"""The names of all devices there can be."""
-_TIMED = ("pl031", "pl061")
-"""Those in which something becomes due by itself."""

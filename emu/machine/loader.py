@@ -15,7 +15,14 @@ from emu.base.errors import BootError
 from emu.base.smccc import Conduit
 from emu.engine.cpu import CORES, DEFAULT_CORE
 from emu.images.boot import place_dtb
-from emu.images.devicetree import Board, PsciNode, check_dtb, device_tree, memory_of
+from emu.images.devicetree import (
+    Board,
+    Described,
+    PsciNode,
+    check_dtb,
+    device_tree,
+    memory_of,
+)
 from emu.images.image import Image, Ram
 from emu.world.profile import DeviceTreePromise, Profile
 
@@ -33,6 +40,7 @@ class Extras(NamedTuple):
     core: str = DEFAULT_CORE
     gic: int = 3
     kaslr_seed: int | None = None
+    devices: tuple[type[Described], ...] = ()
 
 
 def place(
@@ -112,6 +120,7 @@ def _board(
         gic=extras.gic,
         kaslr_seed=extras.kaslr_seed,
         cpu_compatible=CORES[extras.core].compatible,
+        devices=extras.devices,
     )
 
 

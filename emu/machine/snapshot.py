@@ -29,12 +29,12 @@ from emu.arm.pmu import COUNTERS
 from emu.arm.pmu import State as PmuState
 from emu.base import exits, savefile
 from emu.base.console import ConsoleState
-from emu.base.errors import EmuError, SnapshotError
+from emu.base.errors import EmuError, SnapshotError, StateError
 from emu.base.exits import Exit
 from emu.base.pages import PAGE, Packing, PagesError, check_runs, unpack
 from emu.base.savefile import SaveFile
 from emu.base.smccc import Call, Ret
-from emu.base.state import U32, U128, Count, Cycles, StateError, from_state, to_state
+from emu.base.state import U32, U128, Count, Cycles, from_state, to_state
 from emu.cycles.caches import Caches
 from emu.cycles.model import SIXTEENTHS
 from emu.cycles.predictor import Predictor
@@ -44,7 +44,8 @@ from emu.engine.taken import Taken
 from emu.images.boot import load_image
 from emu.images.image import Image, ImageKind, Ram, image_digest
 from emu.images.symbols import Symbols
-from emu.machine.board import DEVICES, GIC_VERSIONS, Board
+from emu.machine.board import Board
+from emu.machine.devices.gic import VERSIONS
 from emu.machine.timing import Timing, choose_timing
 from emu.machine.vcpus import Machine, Start, Vcpu
 from emu.world.monitor import El2
@@ -325,7 +326,7 @@ def _check(state: _State) -> None:
     """What must agree in a state beyond the type of each value."""
     _demand(state.vcpus != (), "it has no vCPU")
     _demand(state.ram > 0 and state.ram % MIB == 0, "its memory is not in MiB")
-    _demand(state.gic in GIC_VERSIONS, "it has an interrupt controller that does not exist")
+    _demand(state.gic in VERSIONS, "it has an interrupt controller that does not exist")
     _demand(state.core in CORES, "it has a core that does not exist")
     _demand(state.fraction < SIXTEENTHS, "its fraction of a cycle is a whole one")
     _demand(state.running < len(state.vcpus), "running is no vCPU")
@@ -463,9 +464,11 @@ def _restore_parts(vm: Vm, state: _State) -> None:
 
 
 def _restore_devices(board: Board, state: _State) -> None:
-    _demand(state.devices.keys() <= {*DEVICES}, "it has a device that does not exist")
+    known = {kind.name for kind in board.kinds}
+    _demand(state.devices.keys() <= known, "it has a device that does not exist, or is one's own: "
+            "give the same devices=")
     for name in state.devices:
-        board.make(name)
+        board.device(name)
     kinds = {name: type(device.state) for name, device in board.devices.items()}
     board.restore({
         name: from_state(kinds[name], value, f"devices.{name}")

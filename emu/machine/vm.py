@@ -29,7 +29,9 @@ from emu.engine.engine import Engine
 from emu.images.boot import Parts, default_memory, load_image
 from emu.images.image import Image, ImageKind, Ram
 from emu.images.symbols import Symbols
-from emu.machine.board import GIC_VERSIONS, GICV2_CPUS, Board
+from emu.machine.board import Board
+from emu.machine.device import BoardDevice
+from emu.machine.devices.gic import check_version
 from emu.machine.instrument import Instrument
 from emu.machine.loader import Extras, place
 from emu.machine.scheduler import Scheduler
@@ -80,9 +82,9 @@ class Vm:
     modelled, else nothing). `gic` is 2 or 3. Raw code with `load` below 0x4000000 lies in the
     flash. `conduit` overrides what the device tree says about /psci; `dtb` replaces the generated
     tree; `kaslr` lets Linux choose its addresses by a seed there, which follows from `seed`.
-    `services` adds services of one's own, `modes` chooses rows of modes.py. `native` chooses the
-    engine's half. Without an image nothing is loaded and no vCPU runs: that is the bare machine
-    below ioctls.py.
+    `services` and `devices` add some of one's own, `modes` chooses rows of modes.py. `native`
+    chooses the engine's half. Without an image nothing is loaded and no vCPU runs: that is the
+    bare machine below emu/kvm.
 
     An image may also be an object file (.o), linked with those in `libraries`: it has functions
     to `call` and does not `run`. `stubs` replaces or supplies functions of an ELF or an object
@@ -112,6 +114,7 @@ class Vm:
         conduit: Conduit | str | None = None,
         console: Console | None = None,
         services: Iterable[type[Service]] = (),
+        devices: Iterable[type[BoardDevice]] = (),
         modes: Mapping[str, Any] | None = None,
         instruments: Iterable[Instrument] = (),
         native: bool | None = None,
@@ -122,7 +125,7 @@ class Vm:
         if memory is None:
             memory = 64 * MIB if image is None else default_memory(image, in_flash=self.firmware)
         _check_size(cpus, memory, bare=image is None)
-        _check_gic(gic, cpus)
+        check_version(gic, cpus)
         found = load_profile(profile) if isinstance(profile, str) else profile
         self.profile = found.with_modes(modes or {})
         self.ram = Ram(size=memory)
@@ -139,7 +142,9 @@ class Vm:
             cpus, self.clock, seed, memory=self.engine.memory, registers=self.engine.arguments,
             predictors=self.timing.predicts, hierarchy=hierarchy,
         )  # fmt: skip
-        self.board = Board(self.engine, self.machine, self.console, gic, tolls)
+        self.board = Board(
+            self.engine, self.machine, self.console, gic, tolls, tuple(devices)
+        )
         self.scheduler = Scheduler(self.engine, self.machine, self.board)
         self.instruments = list(instruments)
         self.traps = TrapHandler(
@@ -155,7 +160,9 @@ class Vm:
         self._listen()
         if image is not None:
             kaslr_seed = Splitmix(seed).bits(64) if kaslr else None
-            self._extras = Extras(append, initrd, dtb, conduit, core, gic, kaslr_seed)
+            self._extras = Extras(
+                append, initrd, dtb, conduit, core, gic, kaslr_seed, self.board.kinds
+            )
             self._boot(stubs)
 
     def __enter__(self) -> Vm:
@@ -429,19 +436,21 @@ class Vm:
         *,
         console: Console | None = None,
         services: Iterable[type[Service]] = (),
+        devices: Iterable[type[BoardDevice]] = (),
         instruments: Iterable[Instrument] = (),
         native: bool | None = None,
     ) -> Vm:
         """The machine in a file, to go on where it was saved; SnapshotError when it is not right.
 
-        `services` are those of one's own that it was saved with, and `console` gets the input
-        that was not read before its own.
+        `services` and `devices` are those of one's own that it was saved with, and `console` gets
+        the input that was not read before its own.
         """
         from emu.machine.snapshot import load
 
         return load(
-            cls, path, console=console, services=services, instruments=instruments, native=native
-        )
+            cls, path, console=console, services=services, devices=devices,
+            instruments=instruments, native=native,
+        )  # fmt: skip
 
 
 NO_IMAGE = Image("", ImageKind.RAW, 0, (), Symbols())
@@ -453,13 +462,6 @@ def _stub_sizes(stubs: Mapping[str, Stub] | None) -> dict[str, int]:
     from emu.machine.function import stub_sizes
 
     return stub_sizes(stubs)
-
-
-def _check_gic(version: int, cpus: int) -> None:
-    if version not in GIC_VERSIONS:
-        raise BootError(f"--gic {version}: this machine has a GICv2 or a GICv3")
-    if version == 2 and cpus > GICV2_CPUS:
-        raise BootError(f"--cpus {cpus}: a GICv2 has room for {GICV2_CPUS}; use --gic 3")
 
 
 def _check_size(cpus: int, memory: int, *, bare: bool) -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from emu.arm.arbiter import Arbiter, Pending, State, Vcpu, nothing
 from emu.arm.interrupts import ALL, LINES, SPURIOUS, Bank, Interface
-from emu.base.state import StateError, from_state, to_state
+from emu.base.errors import StateError
+from emu.base.state import from_state, to_state
 
 SPI, OTHER = 40, 41
 BOTH = 3

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emu.base.errors import StateError
 from emu.base.exits import EventKind, SystemEvent
 from emu.base.smccc import UNDEF, Call, Conduit, Ret, Undef
-from emu.base.state import StateError, from_state, to_state
+from emu.base.state import from_state, to_state
 
 
 class Colour(enum.StrEnum):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from emu.base.errors import BootError
 from emu.images.devicetree import AFFINITY, Board, PsciNode, check_dtb, device_tree
+from emu.machine.devices import device_classes
 
 BASE, MIB = 0x4000_0000, 1 << 20
 CELLS = (("cpu_suspend", 0xC400_0001), ("cpu_off", 0x8400_0002), ("cpu_on", 0xC400_0003))
@@ -27,11 +28,13 @@ FULL = Board(
     initrd=(0x4200_0000, 0x4210_0000),
     kaslr_seed=0x1234_5678_9ABC_DEF0,
     rng_seed=bytes(range(32)),
+    devices=device_classes(),
 )
 
 
 def board(**more) -> Board:
-    return Board(**({"ram_base": BASE, "ram_size": 64 * MIB, "mpidrs": (0,)} | more))
+    return Board(**({"ram_base": BASE, "ram_size": 64 * MIB, "mpidrs": (0,),
+                      "devices": device_classes()} | more))
 
 
 def read(blob: bytes):

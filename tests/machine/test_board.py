@@ -11,14 +11,17 @@ from emu.arm.arch import SysReg
 from emu.arm.pmu import COUNTERS, INST_RETIRED, PMCCNTR_EL0, PMCR_EL0, PMUSERENR_EL0
 from emu.arm.timers import PHYSICAL, PPI, VIRTUAL
 from emu.base import exits
-from emu.base.bus import FLASH, PL011, PL031, VIRTIO_MMIO
+from emu.base.bus import FLASH
 from emu.base.console import Console, Typed
 from emu.base.errors import BootError, EmuError
 from emu.base.exits import EventKind
 from emu.base.state import to_state
 from emu.cycles.tolls import Event
-from emu.machine.board import DEVICES
 from emu.machine.checkpoint import Checkpoint
+from emu.machine.devices import device_classes
+from emu.machine.devices.pl011 import PLACE as PL011
+from emu.machine.devices.pl031 import PLACE as PL031
+from emu.machine.devices.virtio_mmio import PLACE as VIRTIO_MMIO
 from emu.machine.snapshot import SnapshotError
 from emu.machine.vm import Vm
 from emu.world.service import MpState
@@ -49,7 +52,7 @@ def guest(tmp_path, words, *, handler=HANDLER, **options) -> Vm:
 def open_gic(vm: Vm, *intids: int) -> None:
     """What a driver does: groups on, priorities admitted, these interrupts enabled."""
     if vm.board.gic is None:
-        vm.board.make("gic")
+        vm.board.device("gic")
     gic = vm.board.gic
     gic.distributor.write(0, 4, 0x12)
     for vcpu in range(len(vm.machine.vcpus)):
@@ -228,7 +231,7 @@ def test_the_power_key_is_an_interrupt(tmp_path):
     vm = guest(tmp_path, [*unmask, *edge, DAIFCLR_I, WFI, WFI], handler=handler)
     open_gic(vm, 39)
     assert isinstance(vm.run(10_000), exits.Wfi)
-    vm.board.press_power_key()
+    vm.board.device("pl061").press_power_key()
     vm.run(10_000)
     assert vm.engine.get("X20") == 39
 
@@ -338,9 +341,9 @@ def test_flash_and_monitor_go_into_a_file(tmp_path):
 @pytest.mark.parametrize("gic", [2, 3])
 def test_every_device_goes_into_a_file_and_is_reset(tmp_path, gic):
     vm = guest(tmp_path, [WFI], gic=gic, cpus=2)
-    for name in DEVICES:
+    for name in [kind.name for kind in device_classes()]:
         if name not in vm.board.devices:
-            vm.board.make(name)
+            vm.board.device(name)
     fresh = to_state(vm.board.states())
     vm.board.gic.set_level(40, True)
     vm.board.devices["pl031"].write(0x8, 4, 0)

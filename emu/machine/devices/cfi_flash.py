@@ -17,11 +17,14 @@ by any command. Everything is done at once, so the status always says ready. Not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from emu.base.state import StateError
+from emu.base.bus import FLASH
+from emu.base.errors import StateError
+from emu.images.devicetree import Board, Node, reg
+from emu.machine.device import BoardDevice
 
 BANK = 64 << 20
 """Bytes of each of virt's two banks, at 0 and behind (qemu v9.0 hw/arm/virt.c: base_memmap)."""
@@ -87,12 +90,26 @@ def both(value: int) -> int:
     return value | value << 8 * CHIP_WIDTH
 
 
-class CfiFlash:
+class CfiFlash(BoardDevice):
     """A bank of `size` bytes, a multiple of SECTOR.
 
     A writable buffer of that size is used as it is; else `content` is what an erased bank holds
     at its beginning. `changed` hears each change of `array_mode`.
     """
+
+    name = "flash"
+    places = (FLASH[1],)
+    order = 4
+    state: State
+
+    @classmethod
+    def nodes(cls, tree: Board) -> Iterator[Node]:
+        """The second bank, for the firmware's variables; the first is plain memory (vm.py)."""
+        if tree.flash:
+            place = FLASH[1]
+            yield f"/flash@{place.base:x}", {
+                "compatible": "cfi-flash", "reg": reg(place.base, place.size), "bank-width": 4,
+            }  # fmt: skip
 
     def __init__(
         self,

@@ -21,12 +21,17 @@ only what it has room for, so it never overruns. Changing FEN keeps what was rec
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from emu.base.bus import Line, ignore
+from emu.base.bus import FIRST_SPI, Line, Place, ignore
 from emu.base.console import Console
+from emu.images.devicetree import CLOCK_PHANDLE, Board, Node, reg, spi
+from emu.machine.device import BoardDevice, Socket
 
+PLACE, SPI = Place("PL011", 0x0900_0000, 0x1000), 1
+"""Of virt: base_memmap[VIRT_UART] and a15irqmap (qemu v7.2 hw/arm/virt.c)."""
 DR, RSR, FR, ILPR, IBRD, FBRD = 0x00, 0x04, 0x18, 0x20, 0x24, 0x28
 LCR_H, CR, IFLS, IMSC, RIS, MIS, ICR, DMACR = 0x2C, 0x30, 0x34, 0x38, 0x3C, 0x40, 0x44, 0x48
 ID_FIRST, ID_LAST = 0xFE0, 0xFFC
@@ -81,10 +86,29 @@ _PLAIN = {
 }
 
 
-class Pl011:
+class Pl011(BoardDevice):
     """The UART in front of a console; `line` hears the level of its interrupt, UARTINTR."""
 
     STATUS, DATA = FR, DR
+    name = "pl011"
+    places = (PLACE,)
+    order = 1
+    console_path = f"/pl011@{PLACE.base:x}"
+    state: State
+
+    @classmethod
+    def plug(cls, socket: Socket) -> Pl011:
+        return cls(socket.console, socket.line(FIRST_SPI + SPI))
+
+    @classmethod
+    def nodes(cls, tree: Board) -> Iterator[Node]:
+        yield cls.console_path, {
+            "compatible": ["arm,pl011", "arm,primecell"],
+            "reg": reg(PLACE.base, PLACE.size),
+            "interrupts": spi(SPI),
+            "clocks": [CLOCK_PHANDLE, CLOCK_PHANDLE],
+            "clock-names": ["uartclk", "apb_pclk"],
+        }
 
     def __init__(
         self, console: Console, line: Line = ignore, state: State | None = None

@@ -10,12 +10,17 @@ of virt (qemu v7.2 hw/arm/virt.c: a15irqmap). Not modelled: the test registers o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from emu.base.bus import Line, ignore
+from emu.base.bus import FIRST_SPI, Line, Place, ignore
 from emu.base.clock import NS, Clock
 from emu.base.smccc import MASK32
+from emu.images.devicetree import CLOCK_PHANDLE, Board, Node, reg, spi
+from emu.machine.device import BoardDevice, Socket
 
+PLACE, SPI = Place("PL031", 0x0901_0000, 0x1000), 2
+"""Of virt: base_memmap[VIRT_RTC] and a15irqmap (qemu v7.2 hw/arm/virt.c)."""
 DR, MR, LR, CR, IMSC, RIS, MIS, ICR = range(0x00, 0x20, 4)
 ID_FIRST, ID_LAST = 0xFE0, 0xFFC
 IDENTIFICATION = (0x31, 0x10, 0x14, 0x00, 0x0D, 0xF0, 0x05, 0xB1)
@@ -38,8 +43,27 @@ class State:
     """The second of the machine's wall clock at which MR is reached."""
 
 
-class Pl031:
+class Pl031(BoardDevice):
     """The clock; `line` hears the level of its interrupt, RTCINTR."""
+
+    name = "pl031"
+    places = (PLACE,)
+    order = 2
+    state: State
+
+    @classmethod
+    def plug(cls, socket: Socket) -> Pl031:
+        return cls(socket.clock, socket.line(FIRST_SPI + SPI))
+
+    @classmethod
+    def nodes(cls, tree: Board) -> Iterator[Node]:
+        yield f"/pl031@{PLACE.base:x}", {
+            "compatible": ["arm,pl031", "arm,primecell"],
+            "reg": reg(PLACE.base, PLACE.size),
+            "interrupts": spi(SPI),
+            "clocks": CLOCK_PHANDLE,
+            "clock-names": "apb_pclk",
+        }
 
     def __init__(self, clock: Clock, line: Line = ignore, state: State | None = None) -> None:
         self.clock = clock

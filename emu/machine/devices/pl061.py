@@ -11,12 +11,21 @@ the alternate functions that AFSEL selects; nothing is connected to them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from emu.base.bus import Line, ignore
+from emu.base.bus import FIRST_SPI, Line, Place, ignore
 from emu.base.clock import NS, Clock
+from emu.images.devicetree import CLOCK_PHANDLE, Board, Node, reg, spi
+from emu.machine.device import BoardDevice, Socket
 
+PLACE, SPI = Place("PL061", 0x0903_0000, 0x1000), 7
+"""Of virt: base_memmap[VIRT_GPIO] and a15irqmap (qemu v7.2 hw/arm/virt.c)."""
+PHANDLE = 0x8003
+"""As QEMU's dumpdtb shows it; any would do."""
+KEY_POWER = 116
+"""linux include/uapi/linux/input-event-codes.h."""
 DATA_LAST = 0x3FC
 DIR, IS, IBE, IEV, IE, RIS, MIS, IC, AFSEL = range(0x400, 0x424, 4)
 ID_FIRST, ID_LAST = 0xFD0, 0xFFC
@@ -51,8 +60,37 @@ class State:
 _PLAIN = {DIR: "dir", IS: "is_", IBE: "ibe", IEV: "iev", IE: "ie", AFSEL: "afsel"}
 
 
-class Pl061:
+class Pl061(BoardDevice):
     """The lines; `line` hears the level of their interrupt, GPIOINTR."""
+
+    name = "pl061"
+    places = (PLACE,)
+    order = 3
+    state: State
+
+    @classmethod
+    def plug(cls, socket: Socket) -> Pl061:
+        return cls(socket.clock, socket.line(FIRST_SPI + SPI))
+
+    @classmethod
+    def nodes(cls, tree: Board) -> Iterator[Node]:
+        """qemu v7.2 hw/arm/virt.c:create_gpio_devices: a key on one of its lines."""
+        yield f"/pl061@{PLACE.base:x}", {
+            "phandle": PHANDLE,
+            "compatible": ["arm,pl061", "arm,primecell"],
+            "reg": reg(PLACE.base, PLACE.size),
+            "#gpio-cells": 2,
+            "gpio-controller": None,
+            "interrupts": spi(SPI),
+            "clocks": CLOCK_PHANDLE,
+            "clock-names": "apb_pclk",
+        }
+        yield "/gpio-keys", {"compatible": "gpio-keys"}
+        yield "/gpio-keys/poweroff", {
+            "label": "GPIO Key Poweroff",
+            "linux,code": KEY_POWER,
+            "gpios": [PHANDLE, POWER_KEY, 0],
+        }
 
     def __init__(self, clock: Clock, line: Line = ignore, state: State | None = None) -> None:
         self.clock = clock

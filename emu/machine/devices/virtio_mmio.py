@@ -13,6 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from emu.base.bus import Place
+from emu.machine.device import BoardDevice
+
+PLACE = Place("virtio-mmio slots", 0x0A00_0000, 32 * 0x200)
+"""qemu v7.2 hw/arm/virt.c: base_memmap[VIRT_MMIO], NUM_VIRTIO_TRANSPORTS."""
 SLOT = 0x200
 """Bytes of a slot (qemu v7.2 hw/arm/virt.c: base_memmap[VIRT_MMIO])."""
 MAGIC_VALUE, VERSION, DEVICE_ID, VENDOR_ID = range(0, 0x10, 4)
@@ -29,14 +34,12 @@ class State:
     """There is none."""
 
 
-class VirtioSlots:
+class VirtioSlots(BoardDevice):
     """All slots, side by side."""
 
-    def __init__(self) -> None:
-        self.state = State()
-
-    def restore(self, state: State | None) -> None:
-        """Nothing changes."""
+    name = "virtio"
+    places = (PLACE,)
+    State = State
 
     def read(self, offset: int, width: int) -> int:
         return _ANSWERS.get(offset % SLOT, 0)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emu.base.bus import VIRTIO_MMIO
 from emu.base.state import from_state, to_state
+from emu.machine.devices.virtio_mmio import PLACE as VIRTIO_MMIO
 from emu.machine.devices.virtio_mmio import SLOT, State, VirtioSlots
 
 SLOTS = 32  # qemu v7.2 include/hw/arm/virt.h: NUM_VIRTIO_TRANSPORTS

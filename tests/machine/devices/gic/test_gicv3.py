@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from emu.arm import icc
 from emu.arm.arch import SysReg, mpidr
 from emu.arm.interrupts import LINES, SPURIOUS
-from emu.base.state import StateError, from_state, to_state
-from emu.machine.devices.gicv3 import REDISTRIBUTOR, GicV3, State
+from emu.base.errors import StateError
+from emu.base.state import from_state, to_state
+from emu.machine.devices.gic.gicv3 import REDISTRIBUTOR, GicV3, State
 
 CTLR, TYPER, IGROUPR, ISENABLER, ICENABLER = 0x0, 0x4, 0x80, 0x100, 0x180
 ISPENDR, ICPENDR, ISACTIVER, ICACTIVER = 0x200, 0x280, 0x300, 0x380

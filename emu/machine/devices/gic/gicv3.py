@@ -24,7 +24,7 @@ from emu.arm.arch import MPIDR_AFFINITY, SysReg
 from emu.arm.gic_registers import Words, bank_number, read_bank, write_bank
 from emu.arm.icc import SystemRegisters
 from emu.arm.interrupts import ALL, BANK, LINES, SGIS, Bank
-from emu.base.state import StateError
+from emu.base.errors import StateError
 
 FRAME = 0x1_0000
 REDISTRIBUTOR = 2 * FRAME

@@ -28,7 +28,7 @@ from emu.arm.gic_registers import (
     write_bank,
 )
 from emu.arm.interrupts import BANK, LINES, SGIS, SPURIOUS, U8, Bank, Interface
-from emu.base.state import StateError
+from emu.base.errors import StateError
 
 MAX_VCPUS = 8
 """As many as GICD_ITARGETSR<n> has bits for."""

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emu.arm.interrupts import LINES, SPURIOUS
-from emu.base.state import StateError, from_state, to_state
-from emu.machine.devices.gicv2 import GicV2, State
+from emu.base.errors import StateError
+from emu.base.state import from_state, to_state
+from emu.machine.devices.gic.gicv2 import GicV2, State
 
 IGROUPR, ISENABLER, ISPENDR, ICPENDR, ISACTIVER = 0x80, 0x100, 0x200, 0x280, 0x300
 IPRIORITYR, ITARGETSR, ICFGR, SGIR, CPENDSGIR, SPENDSGIR = 0x400, 0x800, 0xC00, 0xF00, 0xF10, 0xF20
