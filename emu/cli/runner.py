@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from emu.base import exits
@@ -277,7 +276,7 @@ def load_target(target: str) -> Callable[[Call], object]:
     """The function behind `FILE.py:FUNCTION`."""
     if target not in _targets:
         path, _, name = target.rpartition(":")
-        if not path or not Path(path).is_file():
+        if not path or not os.path.isfile(path):
             raise EmuError(f"--forward {target}: give FILE.py:FUNCTION, the file must exist")
         _targets[target] = _guard(target, getattr(load_module(path), name, None))
     return _targets[target]
@@ -287,7 +286,9 @@ def load_module(path: str) -> Any:
     """A Python file of the user's; EmuError where it cannot be run."""
     import importlib.util
 
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    spec = importlib.util.spec_from_file_location(
+        os.path.splitext(os.path.basename(path))[0], path
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

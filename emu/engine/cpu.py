@@ -17,7 +17,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from emu.arm import arch
@@ -197,10 +196,10 @@ def _load() -> ctypes.CDLL:
     if spec is None or not spec.submodule_search_locations:
         raise EngineError("Unicorn is not installed: pip install 'unicorn>=2.1.4,<2.2'")
     name = {"linux": "libunicorn.so.2", "darwin": "libunicorn.2.dylib"}.get(sys.platform)
-    path = Path(spec.submodule_search_locations[0], "lib", name or "")
-    if "LIBUNICORN_PATH" not in os.environ and path.is_file():
+    path = os.path.join(spec.submodule_search_locations[0], "lib", name or "")
+    if "LIBUNICORN_PATH" not in os.environ and os.path.isfile(path):
         # A handle of our own: prototypes set here do not disturb those of the package.
-        return ctypes.CDLL(str(path))
+        return ctypes.CDLL(path)
     from unicorn.unicorn_py3.unicorn import uclib
 
     return ctypes.CDLL(uclib._name)

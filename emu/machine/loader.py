@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from emu.base.errors import BootError
@@ -126,6 +125,7 @@ def _board(
 
 def _read_file(path: FilePath) -> bytes:
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except OSError as error:
         raise BootError(f"{path}: {error.strerror}") from None

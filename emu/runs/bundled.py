@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 
 from emu.base.errors import EmuError
-from emu.world.profile import data_folder
+from emu.world.profile import data_folder, data_path
 
 
 def find_image(name: str) -> str:
     """A path, or the name of a guest that ships with hvcemu: hello, bugs/NAME."""
     if os.path.exists(name) or (os.sep in name and not name.startswith("bugs/")):
         return name
+    bundled = data_path("guests", f"{name.removesuffix('.elf')}.elf")
+    if os.path.isfile(bundled):
+        return bundled
     folder = data_folder("guests")
-    bundled = folder / f"{name.removesuffix('.elf')}.elf"
-    if bundled.is_file():
-        return str(bundled)
     known = sorted(path.stem for path in folder.glob("*.elf"))
     import difflib  # only a mistake needs it
 

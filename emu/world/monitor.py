@@ -22,7 +22,6 @@ from emu.base.errors import EmuError, PolicyError, ProfileError
 from emu.base.smccc import MASK64, Call, Conduit
 from emu.world.abis import abi_class, knows_abi
 from emu.world.level import Asking, Level
-from emu.world.paper import PaperHost
 from emu.world.policy import Action, FilterRange, Gate, Policy
 from emu.world.profile import DEFAULT_PROFILE, Profile, load_profile
 from emu.world.routing import Route, passed_down
@@ -54,7 +53,7 @@ class Monitor:
         services: Iterable[type[Service]] = (),
     ) -> None:
         found = load_profile(profile) if isinstance(profile, str) else profile
-        self.host = host or PaperHost()
+        self.host = host or _paper()
         self._asking = Asking()
         self._routes: _Routes = {}
         self._own_routes: dict[int, _Routes] = {}
@@ -268,6 +267,13 @@ class Monitor:
 
 
 El2 = Monitor
+
+
+def _paper() -> Host:
+    """A host for who asks without a machine: no guest's start-up pays for it."""
+    from emu.world.paper import PaperHost
+
+    return PaperHost()
 
 
 def _kind(interface: str) -> type[Call]:

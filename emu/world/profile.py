@@ -17,14 +17,16 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emu.base.errors import ProfileError, one_line
 from emu.base.smccc import Conduit
 from emu.world.modes import DEFAULTS, parse_modes
 from emu.world.policy import FwReg, Policy, RegisterKind
 from emu.world.schema import LEVELS, problems, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MAX_DEPTH = 32
 CONDUITS = {"el2": tuple(Conduit), "el3": (Conduit.SMC,)}
@@ -177,9 +179,19 @@ def _nearest(texts: Mapping[str, str], path: tuple[str, ...]) -> str:
     return ""
 
 
+def data_path(*parts: str) -> str:
+    """Where data lies inside the package: `firmware` or `guests`, or a file in one of them.
+
+    Texts and no `pathlib`: a run of a tiny guest would spend a thirtieth on importing that.
+    """
+    return os.path.join(os.path.dirname(os.path.dirname(__file__)), *parts)
+
+
 def data_folder(name: str) -> Path:
-    """A folder of data inside the package: `firmware` or `guests`."""
-    return Path(__file__).parent.parent / name
+    """The same as a `Path`."""
+    from pathlib import Path
+
+    return Path(data_path(name))
 
 
 DEFAULT_PROFILE = "kvm-6.12"
@@ -188,7 +200,7 @@ DEFAULT_PROFILE = "kvm-6.12"
 
 def profile_names() -> list[str]:
     """Every profile that ships, kernels in the order of their versions."""
-    names = (p.stem for p in data_folder("firmware").glob("*.toml"))
+    names = (_stem(p) for p in os.listdir(data_path("firmware")) if p.endswith(".toml"))
     return sorted(names, key=lambda n: [int(p) if p.isdigit() else p for p in _pieces(n)])
 
 
@@ -199,7 +211,7 @@ def _pieces(name: str) -> list[str]:
 
 def load_profile(name: str) -> Profile:
     """Read a profile by its name, or by the path of a TOML file of one's own."""
-    return _read(Path(name)) if name.endswith(".toml") else _shipped(name)
+    return _read(name) if name.endswith(".toml") else _shipped(name)
 
 
 @functools.cache
@@ -207,7 +219,7 @@ def _shipped(name: str) -> Profile:
     return _read(_path_of(name))
 
 
-def _read(path: Path) -> Profile:
+def _read(path: str) -> Profile:
     files = _chain(path)
     tables: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -217,11 +229,11 @@ def _read(path: Path) -> Profile:
         # A value that is overridden takes its parent's comment with it.
         kept = {key: text for key, text in sources.items() if key not in document.leaves}
         sources = {**kept, **document.sources}
-        places = {**places, **document.places, "": str(document.path)}
+        places = {**places, **document.places, "": document.path}
     below = tables.get(LEVELS[1])
     if isinstance(below, dict) and "extends" in below:
         tables, sources, places = _extend_below(tables, sources, places)
-    return _build(tuple(file.path.stem for file in files), tables, sources, places)
+    return _build(tuple(_stem(file.path) for file in files), tables, sources, places)
 
 
 def _extend_below(
@@ -233,7 +245,7 @@ def _extend_below(
     place = places[f"{name}.extends"]
     try:
         found = own.pop("extends")
-        parent = _read(_beside(Path(place.rpartition(":")[0]), found))
+        parent = _read(_beside(place.rpartition(":")[0], found))
     except ProfileError as error:
         raise ProfileError(f"{place}: {error}") from None
     if parent.below or parent.level != name:
@@ -247,10 +259,10 @@ def _extend_below(
     )
 
 
-def _path_of(name: str) -> Path:
+def _path_of(name: str) -> str:
     names = profile_names()
     if name in names:
-        return data_folder("firmware") / f"{name}.toml"
+        return data_path("firmware", f"{name}.toml")
     import difflib  # only a mistake needs it
 
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
@@ -258,7 +270,7 @@ def _path_of(name: str) -> Path:
     raise ProfileError(one_line(f"unknown profile {name}: {hint}"))
 
 
-def _chain(path: Path) -> list[_Document]:
+def _chain(path: str) -> list[_Document]:
     """A file and all it extends, itself first."""
     files = [_Document(path)]
     while "extends" in (last := files[-1]).data:
@@ -267,24 +279,30 @@ def _chain(path: Path) -> list[_Document]:
         except ProfileError as error:
             raise last.error("extends", str(error)) from None
         if len(files) > MAX_DEPTH or any(_same(above, file.path) for file in files):
-            raise last.error("extends", f"{path.stem} extends itself")
+            raise last.error("extends", f"{_stem(path)} extends itself")
         files.append(_Document(above))
     return files
 
 
-def _parent(document: _Document) -> Path:
+def _parent(document: _Document) -> str:
     return _beside(document.path, document.data.pop("extends"))
 
 
-def _beside(path: Path, name: str) -> Path:
+def _beside(path: str, name: str) -> str:
     """Beside a file of one's own, another such file is found before the profile that ships."""
-    beside = path.parent / (name if name.endswith(".toml") else f"{name}.toml")
+    beside = os.path.join(
+        os.path.dirname(path), name if name.endswith(".toml") else f"{name}.toml"
+    )
     if name.endswith(".toml") or os.path.isfile(beside):
         return beside
     return _path_of(name)
 
 
-def _same(one: Path, other: Path) -> bool:
+def _stem(path: str) -> str:
+    return os.path.basename(path).removesuffix(".toml")
+
+
+def _same(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
@@ -312,7 +330,7 @@ class _Document:
         r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|[^#"'])*(?:#\s*(.*))?$"""
     )
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
         self.lines: dict[str, int] = {}
         self.sources: dict[str, str] = {}
@@ -325,7 +343,8 @@ class _Document:
 
     def _text(self) -> str:
         try:
-            data = self.path.read_bytes()
+            with open(self.path, "rb") as file:
+                data = file.read()
             return data.decode("utf-8")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1

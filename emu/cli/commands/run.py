@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emu.base.clock import DEFAULT_HZ
@@ -199,7 +198,8 @@ def _attach_symbols(vm: Vm, path: str) -> None:
     from emu.images.symbols import Symbols
 
     try:
-        symbols = Symbols.from_file(Path(path).read_bytes())
+        with open(path, "rb") as file:
+            symbols = Symbols.from_file(file.read())
     except OSError as error:
         raise EmuError(f"--symbols {path}: {error.strerror}") from None
     if not symbols:
@@ -350,7 +350,7 @@ def _attach_traces(vm: Vm, options: Any, say: Callable[[str], None]) -> Callable
         )
     if not options.trace_file:
         return lambda: None
-    stream = Path(options.trace_file).open("w", encoding="utf-8")  # noqa: SIM115
+    stream = open(options.trace_file, "w", encoding="utf-8")  # noqa: SIM115
     vm.instruments.append(
         JsonTrace(vm.el2, lambda line: print(line, file=stream), options.image or vm.image.path)
     )
