@@ -32,6 +32,22 @@ def number(text: str) -> int:
     return value
 
 
+def function(text: str) -> int:
+    """A function as an id (abi.py): a number by SMCCC, or ABI:NUMBER and ABI:NAME."""
+    name, colon, rest = text.partition(":")
+    if not colon:
+        return number(text)
+    from emu.base.abi import is_abi
+    from emu.world.abis import abi_class, abi_names, knows_abi
+
+    abi = abi_class(name) if knows_abi(name) else None
+    if abi is None or not is_abi(abi):
+        others = ", ".join(other for other in abi_names() if is_abi(abi_class(other)))
+        raise argparse.ArgumentTypeError(f"{name!r} is no ABI beside SMCCC; there is {others}")
+    named = {known: n for n, known in abi.numbers.items()}
+    return abi.id_of(named[rest] if rest in named else number(rest))
+
+
 def function_id(text: str) -> int:
     """A 32-bit function identifier."""
     value = number(text)

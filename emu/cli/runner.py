@@ -7,6 +7,7 @@ ends changes nothing a guest can see. Exit statuses stand in endings.py.
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 import threading

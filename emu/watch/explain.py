@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from emu.base.abi import Abi, apart
+from emu.base.errors import EmuError
 from emu.base.smccc import Call, Conduit, FunctionId, Owner, Ret
+from emu.world.abis import abi_of
 from emu.world.catalogue import interface_of
 from emu.world.describe import answer_text, call_text, known_ids, registers_text, subject_of
 from emu.world.monitor import ARGUMENT_REGISTERS, El2
@@ -20,6 +23,18 @@ def make_call(fid: int, *args: int, conduit: Conduit = Conduit.HVC, imm: int = 0
     """A call from its registers, the rest zero."""
     x = (fid, *args)
     return Call(x + (0,) * (ARGUMENT_REGISTERS - len(x)), conduit, imm)
+
+
+def make(id: int, *args: int) -> Call:
+    """A call of a function of any ABI; EmuError for more arguments than it has."""
+    abi = abi_of(id)
+    most = ARGUMENT_REGISTERS - 1 if abi is None else abi.arguments
+    if len(args) > most:
+        first = 1 if abi is None else abi.first
+        raise EmuError(
+            f"a call has at most {most} arguments, x{first} to x{first + most - 1}"
+        )
+    return make_call(id, *args) if abi is None else abi.make(apart(id)[1], *args)
 
 
 def call_lines(el2: El2, call: Call, *, why: bool = False) -> Iterator[str]:
@@ -41,7 +56,7 @@ def call_lines(el2: El2, call: Call, *, why: bool = False) -> Iterator[str]:
     if route.source:
         yield f"  source   {route.source}"
     if route.service:
-        yield f"  profile  {el2.profile.place('services', route.service.name)}"
+        yield f"  profile  {route.place}"
 
 
 class Field(NamedTuple):
@@ -53,8 +68,11 @@ class Field(NamedTuple):
     meaning: str
 
 
-def fields(fid: FunctionId) -> list[Field]:
-    """The identifier taken apart (DEN0028)."""
+def fields(id: int) -> list[Field]:
+    """An identifier taken apart (DEN0028); of another ABI, what makes the call."""
+    if (abi := abi_of(id)) is not None:
+        return list(_fields_of(abi, apart(id)[1]))
+    fid = FunctionId(id)
     interface = interface_of(fid)
     number = f"{interface} function" if interface else "function"
     return [
@@ -72,6 +90,14 @@ def fields(fid: FunctionId) -> list[Field]:
     ]
 
 
+def _fields_of(abi: type[Abi], number: int) -> Iterator[Field]:
+    for conduit, imm in sorted(abi.instructions):
+        yield Field("", "instruction", f"{conduit.upper()} #{imm:#x}", abi.title)
+    yield Field("63:0", f"x{abi.number_register}", f"{number:#x}", "its number")
+    last = abi.first + abi.arguments - 1
+    yield Field("", f"x{abi.first}-x{last}", "", "its arguments")
+
+
 class Verdict(NamedTuple):
     """How one profile answers an identifier with all arguments zero."""
 
@@ -83,18 +109,18 @@ class Verdict(NamedTuple):
     source: str
 
 
-def verdicts(fid: int) -> list[Verdict]:
-    """Every profile's answer."""
-    rows = []
+def verdicts(id: int) -> list[Verdict]:
+    """Every profile's answer; `smc` is that to the same registers by SMC."""
+    rows, made = [], make(id)
     for name in profile_names():
         el2 = El2(name)
-        route = el2.route(fid)
+        route = el2.route_of(el2.read(made.x, made.conduit, made.imm))
         rows.append(
             Verdict(
                 name,
                 route.service is not None,
-                _ask(name, make_call(fid)),
-                _ask(name, make_call(fid, conduit=Conduit.SMC)),
+                _ask(name, made),
+                _ask(name, made._replace(conduit=Conduit.SMC)),
                 route.why,
                 route.source,
             )
@@ -105,6 +131,7 @@ def verdicts(fid: int) -> list[Verdict]:
 def _ask(profile: str | Profile, call: Call) -> str:
     """The answer of a fresh machine, so that no question changes the next one's answer."""
     el2 = El2(profile)
+    call = el2.read(call.x, call.conduit, call.imm)
     return answer_text(el2.answer(call), subject_of(call, el2))
 
 

@@ -263,7 +263,7 @@ class Monitor:
             steps += tuple(f"{where}{step}" for step in route.steps)
             if route.answer is not passed_down:
                 break
-        return route._replace(steps=steps)
+        return route._replace(steps=steps, why=f"{where}{route.why}")
 
 
 El2 = Monitor

@@ -50,6 +50,8 @@ class Route(NamedTuple):
     service: Service | None = None
     function: Function | None = None
     steps: tuple[str, ...] = ()
+    place: str = ""
+    """Of the service in its profile: file and line."""
 
 
 def is_psci(fid: int) -> bool:
@@ -132,7 +134,8 @@ class Router:
             interface, by = _MODE_INTERFACES[mode, chosen], f"mode {mode} = {chosen}"
             if (mode, chosen) == ("smc", "handle") and imm:
                 interface = "x0-only"
-        return interface, f"{by}: {name} leads to {interface}", source
+        way = "is passed down" if interface == "down" else f"leads to {interface}"
+        return interface, f"{by}: {name} {way}", source
 
     def _smccc(self, x0: int, conduit: Conduit) -> Route:
         fid = x0 & MASK32
@@ -184,7 +187,8 @@ class Router:
             f"{function.gate} is set" if function.gate else "needs no firmware register's leave",
             f"service {service.name}: {function.name}",
         )
-        return Route(handler, f"service {service.name}", source, service, function, steps)
+        place = self.profile.place("services", service.name)
+        return Route(handler, f"service {service.name}", source, service, function, steps, place)
 
     def _obstacle(self, number: int, service: Service, function: Function) -> str:
         """Why the policy does not elect a function; "" when it does."""

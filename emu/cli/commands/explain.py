@@ -6,8 +6,7 @@ import argparse
 from typing import Any
 
 from emu.base.errors import EmuError
-from emu.base.smccc import FunctionId
-from emu.cli.arguments import function_id
+from emu.cli.arguments import function, function_id
 from emu.cli.printing import print_json, print_table
 
 ORDER = 80
@@ -15,6 +14,7 @@ SUMMARY = "take a function identifier apart and ask every profile, or tell what 
 EXAMPLES = (
     "hvcemu explain 0xC4000053",
     "hvcemu explain 0x8600FF01 --json",
+    "hvcemu explain xen:17                 a function of another ABI, by its number or name",
     "hvcemu explain --costs                what traps cost below whom, and who says so",
     "hvcemu explain --costs kvm-vhe        one profile of costs",
     "hvcemu explain --costs cortex-a53     a core's system instructions likewise",
@@ -24,7 +24,8 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """An identifier or --costs."""
     parser.add_argument(
-        "id", nargs="?", type=function_id, metavar="ID", help="any 32-bit identifier"
+        "id", nargs="?", type=_function, metavar="ID",
+        help="any 32-bit identifier, or ABI:NUMBER",
     )
     parser.add_argument(
         "--costs", nargs="?", const="", metavar="NAME",
@@ -33,12 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def _function(text: str) -> int:
+    """An identifier of 32 bits, or a function of another ABI than SMCCC."""
+    return function(text) if ":" in text else function_id(text)
+
+
 def run(options: Any) -> int:
     """Explain the one or the other."""
     if options.costs is None and options.id is None:
         raise EmuError("give an identifier such as 0xC4000053, or --costs")
     if options.costs is None:
-        _explain_identifier(FunctionId(options.id), as_json=options.json)
+        _explain_function(options.id, as_json=options.json)
     elif options.id is None:
         _explain_costs(options.costs, as_json=options.json)
     else:
@@ -46,15 +52,16 @@ def run(options: Any) -> int:
     return 0
 
 
-def _explain_identifier(fid: FunctionId, *, as_json: bool) -> None:
+def _explain_function(id: int, *, as_json: bool) -> None:
     from emu.watch.explain import fields, verdicts
+    from emu.world.abis import id_text
     from emu.world.describe import subject
 
-    what, parts, rows = subject(fid), fields(fid), verdicts(fid)
+    fid, what, parts, rows = id_text(id), subject(id), fields(id), verdicts(id)
     if as_json:
         print_json(
             {
-                "fid": str(fid),
+                "fid": fid,
                 "name": what.name,
                 "source": what.source,
                 "fields": [part._asdict() for part in parts],
@@ -62,7 +69,7 @@ def _explain_identifier(fid: FunctionId, *, as_json: bool) -> None:
             }
         )
         return
-    named = what.name != str(fid)
+    named = what.name != fid
     print(f"{fid}  {what.name}" if named else f"{fid}  no specification known here names it")
     if what.function and what.function.doc:
         print(f"  {what.function.doc}")
