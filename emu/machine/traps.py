@@ -86,35 +86,39 @@ class TrapHandler:
             self._engine.unmake_call()
             self.exit = exits.Deadline(vcpu=self._scheduler.current.index)
             return None
-        kind, count = self.monitor.reading(conduit, imm)
-        if count > len(x):
-            x = self._engine.arguments(count)
+        monitor = self.monitor
+        kind = Call
+        if imm or not monitor.usual:
+            kind, count = monitor.reading(conduit, imm)
+            if count > len(x):
+                x = self._engine.arguments(count)
         call = _new_call(kind, (x, conduit, imm, self._scheduler.current.index))
         self.calls += 1
         self.last_call = call
         if self.tolls:
             self.tolls.enter(call)
-        interposer, answer_to = self.interposer, self.monitor.answer
-        answer = interposer(call, answer_to) if interposer else answer_to(call)
+        interposer = self.interposer
+        answer = interposer(call, monitor.answer) if interposer else monitor.answer(call)
         if self.tolls and not isinstance(answer, Exit):
             self.tolls.leave(call)
         if self.instruments:
             self._engine.hand_on()
             if not isinstance(answer, exits.Hypercall):
-                self.record(call, answer, self.monitor.route_of(call))
-        if isinstance(answer, Ret):
+                self.record(call, answer, monitor.route_of(call))
+        if type(answer) is Ret:
             if self._machine.changed:
                 self._after_change()
-            if type(answer) is Retry:
-                self._engine.make_call_again()
+            return answer
+        if isinstance(answer, Retry):
+            self._engine.make_call_again()
             return answer
         if answer is UNDEF:
             self._engine.inject_undefined(self)
             return ()
         assert isinstance(answer, Exit)
         if isinstance(answer, exits.Hypercall):
-            answer.call = call._replace(x=self._engine.arguments(max(count, ALL_REGISTERS)))
-            self.forwarded = answer.call, self.monitor.route_of(call)
+            answer.call = call._replace(x=self._engine.arguments(max(len(x), ALL_REGISTERS)))
+            self.forwarded = answer.call, monitor.route_of(call)
         self.exit = answer
         return None
 

@@ -14,6 +14,7 @@ a policy changes; each further call is one dictionary look-up and the service's 
 from __future__ import annotations
 
 import errno
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -206,6 +207,11 @@ class Monitor:
         kind, count = self.reading(conduit, imm)
         return kind(x + (0,) * (count - len(x)), conduit, imm, vcpu)
 
+    @functools.cached_property
+    def usual(self) -> bool:
+        """Whether every call with the immediate 0 is read by SMCCC: most worlds are like that."""
+        return all(self.reading(conduit, 0)[0] is Call for conduit in Conduit)
+
     def reading(self, conduit: Conduit, imm: int) -> _Reading:
         """How this world reads an instruction; remembered until a policy changes."""
         key = (conduit, imm)
@@ -219,13 +225,14 @@ class Monitor:
 
     def answer(self, call: Call) -> Answer:
         """Answer one trapped call."""
-        vcpu = self._asking.vcpu = call.vcpu
+        x, conduit, imm, vcpu = call
+        self._asking.vcpu = vcpu
         routes = self._own_routes.get(vcpu, self._routes) if self._own_routes else self._routes
-        number = call.x[0] if type(call) is Call else call.number
+        number = x[0] if type(call) is Call else call.number
         try:
-            route = routes[number, call.imm, call.conduit]
+            route = routes[number, imm, conduit]
         except KeyError:
-            route = self.route(number, call.conduit, call.imm, vcpu)
+            route = self.route(number, conduit, imm, vcpu)
         try:
             return route.answer(call)
         except NoMemory as missing:
