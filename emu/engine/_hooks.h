@@ -126,9 +126,11 @@ static inline uint64_t get(Hooks *h, int number)
     return value;
 }
 
+/* Not by reg_write, which keeps stores from telling the right PC afterwards (cpu.py:set). */
 static inline void set(Hooks *h, int number, uint64_t value)
 {
-    h->api.reg_write(h->uc, number, &value);
+    void *place = &value;
+    h->api.reg_write_batch(h->uc, &number, &place, 1);
 }
 
 static inline uint64_t get_system(Hooks *h, CpReg reg)
