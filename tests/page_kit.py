@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from places import PACKAGE, ROOT
 
+INTO_PACKAGE = re.compile(r"(?:^\$ cp|>) .*\bemu/\w+/", re.MULTILINE)
 NAMED = re.compile(r"# ([\w./-]+\.(?:py|toml))\n")
 
 
@@ -36,7 +37,7 @@ def blocks(page: str, *languages: str) -> list[Block]:
 class Folder:
     """An empty folder, with `python` and `hvcemu` of this process in the path.
 
-    A block that names a file below emu/ gets a package there: the files of this one by links.
+    A block that names a file below emu/ gets a package there: this one's files, by links.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,6 +55,8 @@ class Folder:
 
     def do(self, block: Block) -> None:
         """Write it or run it, as its language says."""
+        if block.path.startswith("emu/") or INTO_PACKAGE.search(block.text):
+            self._link_package()
         if block.path:
             self.write(block)
         elif block.language == "python":
@@ -68,8 +71,6 @@ class Folder:
 
     def write(self, block: Block) -> None:
         """Write it into its file."""
-        if block.path.startswith("emu/"):
-            self._link_package()
         path = self.path / block.path
         assert not path.exists(), path
         path.write_text(block.text, encoding="utf-8")
@@ -97,5 +98,5 @@ class Folder:
 def commands(text: str) -> Iterator[tuple[str, str]]:
     """Each line behind a $, and what stands below it."""
     for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
-        command, _, output = part.partition("\n")
+        command, output = re.split(r"(?<!\\)\n", part, maxsplit=1)
         yield command, output

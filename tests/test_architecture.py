@@ -112,7 +112,7 @@ def test_names_are_found(text, found):
 
 
 def test_what_a_file_defines():
-    assert {"Board._line", "Board.gic", "UART", "Board"} <= names_in("machine/board.py")
+    assert {"Board.sync", "Board.gic", "MONITOR_LINE", "Board"} <= names_in("machine/board.py")
     assert "Board.nothing" not in names_in("machine/board.py")
     assert {"take", "on_interrupt"} <= names_in("engine/_exceptions.c")
     assert "PyEval_RestoreThread" not in names_in("engine/_exceptions.c")
