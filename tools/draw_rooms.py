@@ -95,9 +95,10 @@ def _colours(count: int) -> str:
     hues = [number * 137 % 360 for number in range(count)]
     light, dark = (
         "".join(
-            f"{indent}.c{n} {{ --c: hsl({hue} {shade}) }}\n" for n, hue in enumerate(hues)
+            f".fill{n} {{ fill: {colour} }} .line{n} {{ stroke: {colour} }}\n"
+            for n, colour in enumerate(f"hsl({hue}, 62%, {lightness}%)" for hue in hues)
         )
-        for indent, shade in (("", "62% 42%"), ("  ", "62% 64%"))
+        for lightness in (42, 64)
     )
     return f"{light}@media (prefers-color-scheme: dark) {{\n{dark}}}\n"
 
@@ -131,7 +132,7 @@ def _box(number: int, room: Room, count: int) -> Iterator[str]:
         f'<rect class="room" x="{x}" y="{y}" width="{ROOM_WIDTH}" height="{ROOM_HEIGHT}" rx="6"/>'
     )
     yield (
-        f'<rect class="c{number}" fill="var(--c)" x="{x}" y="{y}" width="5" '
+        f'<rect class="fill{number}" x="{x}" y="{y}" width="5" '
         f'height="{ROOM_HEIGHT}" rx="2"/>'
     )
     yield f'<text class="name" x="{x + 18}" y="{y + ROOM_HEIGHT // 2 + 5}">{room.name}</text>'
@@ -151,7 +152,7 @@ def _line(number: int, room: Room, users: Sequence[int], count: int) -> Iterator
         up = f"H{_column(ROOMS.index(room.used[-1]))}"
     else:
         return
-    yield f'<path class="line c{number}" stroke="var(--c)" d="M{start} {y} {up}"/>'
+    yield f'<path class="line line{number}" d="M{start} {y} {up}"/>'
 
 
 def _dots(number: int, room: Room, count: int) -> Iterator[str]:
@@ -159,7 +160,7 @@ def _dots(number: int, room: Room, count: int) -> Iterator[str]:
     for other in room.used:
         place = ROOMS.index(other)
         yield (
-            f'<circle class="dot c{place}" fill="var(--c)" cx="{_column(place)}" cy="{y}" '
+            f'<circle class="dot fill{place}" cx="{_column(place)}" cy="{y}" '
             f'r="{DOT}"><title>{room.name} imports from {other}</title></circle>'
         )
 

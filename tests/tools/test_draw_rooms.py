@@ -46,10 +46,10 @@ def test_dots_lie_on_the_lines():
         title = dot.find(f"{SVG}title").text
         room, other = (ROOMS.index(word) for word in title.split(" imports from "))
         x, y = int(dot.get("cx")), int(dot.get("cy"))
-        start, top = map(int, re.search(rf"Q{x} \d+ {x} (\d+) V(\d+)", lines[f"line c{other}"])
+        start, top = map(int, re.search(rf"Q{x} \d+ {x} (\d+) V(\d+)", lines[f"line line{other}"])
                          .groups())
         assert top <= y <= start
-        assert re.match(rf"M\d+ {y} ", lines[f"line c{room}"])
+        assert re.match(rf"M\d+ {y} ", lines[f"line line{room}"])
 
 
 def test_a_room_that_nobody_uses_has_no_line_up():
