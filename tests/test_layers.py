@@ -1,21 +1,17 @@
 """The rooms of the house: a file imports only from its own room and from those named before it.
 
-Inside a room files may import each other, without circles. The top of the package holds the names
-that users import; nothing inside imports from there but `__version__`.
+Their order stands in tools/rooms.py. Inside a room files may import each other, without circles.
+The top of the package holds the names that users import; nothing inside imports from there but
+`__version__`.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-from places import PACKAGE
-
-ORDER = "base arm images world cycles engine machine watch judge kvm runs cli"
-ROOMS = ORDER.split()
+from rooms import PACKAGE, ROOMS, file_of, imports, inside, parse, room_of
 
 UNICORN = {"engine/cpu.py"}
 IMPURE = {
@@ -38,44 +34,6 @@ IMPURE_CALLS = {"open", "input", "print", "exec", "eval", "read_text", "read_byt
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: inside(path))
-
-
-def inside(path: Path) -> str:
-    """A file's name within the package."""
-    return path.relative_to(PACKAGE).as_posix()
-
-
-def room_of(name: str) -> str:
-    """The room of a file or of a module's path; "" for the top of the package."""
-    return name.partition("/")[0] if "/" in name else ""
-
-
-def imports(tree: ast.AST) -> Iterator[str]:
-    """Every module that a file imports anywhere, also inside functions."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            base = node.module or ""
-            # `from emu.base import exits` is the module; `from emu import Vm` the public name.
-            below = PACKAGE.parent / base.replace(".", "/")
-            for alias in node.names:
-                is_module = any(below.glob(f"{alias.name}.*")) or (below / alias.name).is_dir()
-                whole = is_module or (base, alias.name) == ("emu", "__version__")
-                yield f"{base}.{alias.name}" if whole else base
-
-
-def parse(path: Path) -> list[str]:
-    return sorted(set(imports(ast.parse(path.read_text(encoding="utf-8")))))
-
-
-def file_of(name: str) -> str | None:
-    """The file of an imported module of this package; None for any other."""
-    if name.partition(".")[0] != "emu":
-        return None
-    path = PACKAGE.parent / name.replace(".", "/")
-    return inside(path / "__init__.py" if path.is_dir() else path.with_suffix(".py"))
 
 
 def complaints(file: str, names: list[str]) -> list[str]:
