@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emu.base import exits
+    from emu.base.abi import Abi
+    from emu.base.bus import Place
     from emu.base.console import Console
     from emu.base.errors import EmuError
     from emu.base.smccc import UNDEF, Call, Conduit, FunctionId, Ret
     from emu.machine.blocks import Block, Write
+    from emu.machine.device import BoardDevice
     from emu.machine.function import Returned
     from emu.machine.instrument import Instrument
     from emu.machine.vm import Vm
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
     from emu.world.service import Service, fn
 
 _PLACES = {
+    "Abi": "base.abi",
     "Action": "world.policy",
     "Block": "machine.blocks",
+    "BoardDevice": "machine.device",
     "Call": "base.smccc",
     "Conduit": "base.smccc",
     "Console": "base.console",
@@ -33,6 +38,7 @@ _PLACES = {
     "EmuError": "base.errors",
     "FunctionId": "base.smccc",
     "Instrument": "machine.instrument",
+    "Place": "base.bus",
     "Profile": "world.profile",
     "Ret": "base.smccc",
     "Returned": "machine.function",
@@ -47,8 +53,10 @@ _PLACES = {
 
 __all__ = [
     "UNDEF",
+    "Abi",
     "Action",
     "Block",
+    "BoardDevice",
     "Call",
     "Conduit",
     "Console",
@@ -56,6 +64,7 @@ __all__ = [
     "EmuError",
     "FunctionId",
     "Instrument",
+    "Place",
     "Profile",
     "Ret",
     "Returned",

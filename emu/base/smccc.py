@@ -139,7 +139,7 @@ class Call(NamedTuple):
 
     @property
     def number(self) -> int:
-        """Which function it is, as routes are found by: all of x0 (el2.py)."""
+        """Which function it is, as routes are found by: all of x0 (monitor.py)."""
         return self.x[0]
 
     @property

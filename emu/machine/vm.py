@@ -325,10 +325,12 @@ class Vm:
 
     def move_to(self, profile: Profile, policy: Policy) -> None:
         """Go on below another hypervisor, as after a migration: all else stays."""
-        self.profile = profile
-        self.traps.monitor = Monitor(profile, self.machine)
+        before, self.profile = self.monitor, profile
+        self.traps.monitor = Monitor(profile, self.machine, before.own_classes)
         self.monitor.policy = policy
+        self.monitor.take_over(before)
         self.scheduler.listeners = self.monitor.listeners
+        self._map_regions()
 
     def begin_below(self, profile: Profile) -> None:
         """Go on below another hypervisor as if there had never been one; before the first call.

@@ -14,7 +14,7 @@ from emu.base.errors import ProfileError
 
 MODES: Mapping[str, tuple[str, ...]] = {
     # Are firmware registers the VM's, each vCPU's own, or the VM's with bit 28 of their ids set
-    # in the list (seed 000; series v4)? el2.py, onereg.py.
+    # in the list (seed 000; series v4)? level.py, onereg.py.
     "fwreg.scope": ("vm", "vcpu-asymmetric", "vm+scope-bit"),
     # Does a write clear the registers not yet written (seed 002; v1: the first write, or every
     # write), or do unknown numbers of the range read zero and ignore writes? policy.py, ioctls.py.
@@ -24,21 +24,21 @@ MODES: Mapping[str, tuple[str, ...]] = {
     # A write after the first run: EBUSY if it changes the value (v7), always (v6), never?
     # ioctls.py.
     "fwreg.after_run": ("ebusy-on-change", "ebusy-always", "ignore"),
-    # What the bitmap registers hold at reset (seed 000; BMAP_2 of 6.15 begins at 0). el2.py.
+    # What the bitmap registers hold at reset (seed 000; BMAP_2 of 6.15 begins at 0). level.py.
     "fwreg.default": ("profile", "all-on", "all-off"),
     # Width of the bitmap registers in bits (seed 002: anything from 8 to 2048). onereg.py.
     "fwreg.width": ("64", "8", "16", "32", "128", "256", "512", "1024", "2048"),
     # Must a capability be enabled first (v2), does one count the registers (v3)? ioctls.py.
     "fwreg.cap": ("none", "enable-required", "count"),
-    # The answer to a call nobody has (seeds 001 and 004). el2.py.
+    # The answer to a call nobody has (seeds 001 and 004). routing.py.
     "unknown.hvc": ("profile", "-1", "undef", "exit", "enosys"),
-    # What an immediate other than 0 means (seed 004). el2.py.
+    # What an immediate other than 0 means (seed 004). routing.py.
     "hvc.imm": ("profile", "ignore", "switch-on-imm", "undef"),
-    # Who serves PSCI (seeds 001 and 003). el2.py.
+    # Who serves PSCI (seeds 001 and 003). routing.py.
     "psci.owner": ("kernel", "user", "user-except-smccc-feature", "rmm"),
     # Must HVC forwarding be enabled before PSCI forwarding (seed 001)? ioctls.py.
     "psci.to_user.requires_hvc": ("true", "false"),
-    # What CPU_SUSPEND does (seed 001). services/psci.py; el2.py forwards for halted-by-vmm.
+    # What CPU_SUSPEND does (seed 001). services/psci.py; routing.py forwards for halted-by-vmm.
     "suspend": ("wfi", "halted-by-vmm", "inplace-return"),
     # Whether CPU_ON is granted: always, never, or once the VMM has admitted the CPU (seed 001,
     # vCPU hot-add). vcpus.py.
@@ -46,13 +46,13 @@ MODES: Mapping[str, tuple[str, ...]] = {
     # How a forwarded call looks to the VMM (abi/D §D3, abi/C §C5). ioctls.py.
     "exit.layout": ("v6.4", "rfc2021"),
     # Which unknown calls leave once forwarding is on: ranges the VMM named, all that KVM does
-    # not implement, or all of the owners KVM does not serve (seed 001). el2.py.
+    # not implement, or all of the owners KVM does not serve (seed 001). routing.py.
     "exit.boundary": ("explicit-ranges", "kvm-list", "owner-range"),
     # What the VMM may read of a vCPU (seed 003: Realms, pKVM). ioctls.py.
     "regs.visibility": ("full", "fail", "zero", "hostcall-only"),
     # Whether the device tree tells of the interface before it is called (seed 004). vm.py.
     "discovery.static": ("present", "absent"),
-    # What an SMC does. el2.py.
+    # What an SMC does. routing.py.
     "smc": ("profile", "handle", "-1", "undef"),
     # Seed 004's page notification call, gated by its own discovery. services/asyncpf.py.
     "asyncpf": ("absent", "present"),

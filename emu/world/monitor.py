@@ -168,6 +168,13 @@ class Monitor:
         level = next((one for one in self.levels[1:] if one.profile.level == at), self.top)
         level.policy = level.policy.with_feature(plain, features[name], on=on)
 
+    def take_over(self, before: Monitor) -> None:
+        """Let services remember what those of their name below another hypervisor did."""
+        old = before.services
+        for name, service in self.services.items():
+            if name in old and type(old[name]) is type(service):
+                service.state = old[name].state
+
     # -- asking -----------------------------------------------------------------------------------
 
     def register(self, name: str) -> int | None:

@@ -242,7 +242,7 @@ def _extend_below(
     """The table of the level below, put over the profile that it extends."""
     name = LEVELS[1]
     own = dict(tables[name])
-    place = places[f"{name}.extends"]
+    place = _nearest(places, (name, "extends"))
     try:
         found = own.pop("extends")
         parent = _read(_beside(place.rpartition(":")[0], found))
