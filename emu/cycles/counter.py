@@ -86,7 +86,8 @@ class Counter:
             self.cycles, self.instructions = self.cycles + words, self.instructions + words
             return
         self._line = self._prefix = None
-        code = self._read(address, size)
+        # Where a software step is due Unicorn makes a block of no instruction, which costs nothing.
+        code = self._read(address, size) if size else None
         if code is None:
             cost, end = size // INSN_SIZE * SIXTEENTHS, BlockEnd.RUNS_ON
         else:

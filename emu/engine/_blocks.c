@@ -45,6 +45,8 @@ static Site *look_at_block(Hooks *h, uintptr_t place, uint64_t address, uint32_t
     if (h->c.fresh_count > 1 || (h->c.fresh_count && h->c.fresh != address))
         counter_forget(&h->c);
     h->c.fresh_count = 0;
+    if (!size) /* a software step that is due: no instruction (counter.py:begin) */
+        return NULL;
     PyEval_RestoreThread(h->thread);
     code = PyBytes_FromStringAndSize(NULL, size);
     if (code && !h->api.vmem_read(h->uc, address, PROT_EXEC, PyBytes_AS_STRING(code), size) &&

@@ -353,7 +353,7 @@ class Board:
 
     def _events(self, vcpu: Vcpu) -> frozenset[int]:
         """What a vCPU's monitor counts."""
-        found = pmu.ACCOUNTED if self._engine.block_costs else pmu.ALWAYS
+        found = pmu.ALWAYS if self._engine.block_costs is None else pmu.ACCOUNTED
         if vcpu.predictor is not None:
             found |= pmu.PREDICTED
         return found | pmu.CACHED if vcpu.caches is not None else found

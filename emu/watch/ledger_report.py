@@ -158,7 +158,7 @@ def _blocks(vm: Vm, ledger: Ledger) -> Iterator[str]:
 
 def _width(vm: Vm) -> int:
     charges = vm.engine.block_costs
-    return charges.model.width if charges else 1
+    return 1 if charges is None else charges.model.width
 
 
 def _listing(block: HotBlock, width: int) -> Iterator[str]:
