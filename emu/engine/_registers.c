@@ -27,6 +27,12 @@ static int is_gic(const CpReg *reg)
            (reg->crn == CRN_PRIORITY && reg->crm == CRM_PRIORITY);
 }
 
+/* ISR_EL1, of which Unicorn reads zero. */
+static int is_isr(const CpReg *reg)
+{
+    return reg->op0 == 3 && reg->op1 == 0 && reg->crn == CRN_GIC && reg->crm == 1 && reg->op2 == 0;
+}
+
 static int is_mdscr(const CpReg *reg)
 {
     return reg->op0 == 2 && reg->op1 == 0 && reg->crn == 0 && reg->crm == 2 && reg->op2 == 2;
@@ -95,9 +101,11 @@ static uint32_t on_access(Hooks *h, const CpReg *reg, int is_write, int destinat
         return on_identification(h, reg, destination);
     if (is_write && is_mdscr(reg))
         blocks_note_steps(h, reg->val);
-    if (reg->op0 != 3 || (!is_monitor(reg) && !is_gic(reg)))
+    if (reg->op0 != 3 || (!is_monitor(reg) && !is_gic(reg) && !is_isr(reg)))
         return 0;
-    if (is_monitor(reg) && !is_unknown_counter(reg))
+    if (is_isr(reg) && (is_write || !(get(h, h->numbers.pstate) & PSTATE_EL)))
+        return 0;
+    if (is_isr(reg) || (is_monitor(reg) && !is_unknown_counter(reg)))
         return ask_in_place(h, reg, is_write, destination);
     /* Unicorn would skip what it does not know for ever: it is answered when it reports it. */
     h->access.reg = *reg;

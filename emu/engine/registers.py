@@ -35,6 +35,10 @@ class RegisterAccess(NamedTuple):
     value: int
 
 
+ISR_EL1 = SysReg(3, 0, 12, 1, 0)
+"""What is pending: Unicorn has no interrupts, and reads zero (DDI 0487, ISR_EL1)."""
+
+
 def is_monitor(reg: SysReg) -> bool:
     """The performance monitor's registers, which Unicorn has and answers wrongly."""
     return reg.crn == CRN_MONITOR or (reg.crn == timers.CRN and reg.crm >= CRM_EVENTS)
@@ -87,10 +91,12 @@ class Registers:
             return self._on_identification(reg, number)
         if is_write and reg == arch.VCPU_REGISTERS["MDSCR_EL1"]:
             blocks.note_steps(cell.value)
-        if reg.op0 != 3 or not (is_monitor(reg) or is_gic(reg)):
+        if reg.op0 != 3 or not (is_monitor(reg) or is_gic(reg) or reg == ISR_EL1):
+            return False
+        if reg == ISR_EL1 and (is_write or not arch.current_el(self._cpu.get("PSTATE"))):
             return False
         access = RegisterAccess(self._cpu.get("PC"), reg, is_write, number, cell.value)
-        if is_monitor(reg) and not is_unknown_counter(reg):
+        if reg == ISR_EL1 or (is_monitor(reg) and not is_unknown_counter(reg)):
             return self._ask(access, system_register, blocks)
         # Unicorn would skip what it does not know for ever: it is answered when it reports it.
         self._access = access

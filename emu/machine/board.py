@@ -28,7 +28,7 @@ from emu.cycles.caches import Caches
 from emu.cycles.tolls import Event, Tolls
 from emu.engine.cpu import CORES
 from emu.engine.engine import Engine
-from emu.engine.registers import is_gic, is_monitor
+from emu.engine.registers import ISR_EL1, is_gic, is_monitor
 from emu.machine.device import BoardDevice, Front
 from emu.machine.devices import with_own
 from emu.machine.vcpus import Machine, Vcpu
@@ -194,6 +194,9 @@ class Board:
         """An access of the running vCPU (engine.py:Traps)."""
         if is_monitor(reg):
             return self._monitor(reg, is_write, value)
+        if reg == ISR_EL1:
+            self.sync(self.running)
+            return self.pending(self.running)  # I and F stand where PSTATE has them
         if not is_gic(reg) or self.gic_version != 3:
             return None
         gic = self._controller()
@@ -304,10 +307,10 @@ class Board:
         vcpu.alarm = timers.expiry(now)
 
     def leave(self, vcpu: Vcpu) -> None:
-        """A vCPU stops running: keep when its timer goes off."""
+        """A vCPU stops running: keep its lines, and when its timer goes off."""
         if vcpu.index == self.current:
             self._count_events()
-        vcpu.alarm = vcpu.timers.expiry(self._machine.clock.cycles)
+        self.sync(vcpu)
 
     def advance(self) -> None:
         """Tell the interrupt controller what has become due."""

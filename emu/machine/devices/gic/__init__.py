@@ -92,8 +92,8 @@ def _gicv3(socket: Socket) -> Gic:
     gic = GicV3(socket.mpidrs, socket.signalled)
     frames = REDISTRIBUTOR._replace(size=FRAMES * len(socket.mpidrs))
     return Gic(gic, (
-        Front(DISTRIBUTOR, gic.distributor, Event.GIC),
-        Front(frames, gic.redistributors, Event.GIC),
+        Front(DISTRIBUTOR, _Synchronised(socket, gic.distributor), Event.GIC),
+        Front(frames, _Synchronised(socket, gic.redistributors), Event.GIC),
     ))  # fmt: skip
 
 
@@ -107,23 +107,8 @@ def _gicv2(socket: Socket) -> Gic:
     ))  # fmt: skip
 
 
-class _Sending:
-    """The distributor of a GICv2: a write to GICD_SGIR, `place`, sends an interrupt to a vCPU."""
-
-    def __init__(self, socket: Socket, device: Device, place: int) -> None:
-        self._socket, self._device, self._place = socket, device, place
-
-    def read(self, offset: int, width: int) -> int:
-        return self._device.read(offset, width)
-
-    def write(self, offset: int, width: int, value: int) -> None:
-        if offset == self._place:
-            self._socket.charge(Event.IPI)
-        self._device.write(offset, width, value)
-
-
 class _Synchronised:
-    """The CPU interface of a GICv2: it sees the timers' lines as they are now."""
+    """Registers that see the timers' lines as they are now: these are levels, and go down too."""
 
     def __init__(self, socket: Socket, device: Device) -> None:
         self._socket, self._device = socket, device
@@ -135,3 +120,16 @@ class _Synchronised:
     def write(self, offset: int, width: int, value: int) -> None:
         self._socket.synchronise()
         self._device.write(offset, width, value)
+
+
+class _Sending(_Synchronised):
+    """The distributor of a GICv2: a write to GICD_SGIR, `place`, sends an interrupt to a vCPU."""
+
+    def __init__(self, socket: Socket, device: Device, place: int) -> None:
+        super().__init__(socket, device)
+        self._place = place
+
+    def write(self, offset: int, width: int, value: int) -> None:
+        if offset == self._place:
+            self._socket.charge(Event.IPI)
+        super().write(offset, width, value)
