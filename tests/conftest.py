@@ -43,3 +43,14 @@ def hvcemu(capfd) -> Callable[..., tuple[int, str, str]]:
         return (status, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def own_abis():
+    """ABIs that a test defines are forgotten behind it: they enter the list by being defined."""
+    from emu.base.abi import ABIS
+
+    before = dict(ABIS)
+    yield
+    ABIS.clear()
+    ABIS.update(before)
