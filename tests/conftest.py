@@ -54,3 +54,16 @@ def own_abis():
     yield
     ABIS.clear()
     ABIS.update(before)
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Makes a machine around machine code (guest_kit.py)."""
+    from guest_kit import vm_of
+
+    number = iter(range(1000))
+
+    def make(*words, **options):
+        return vm_of(tmp_path / f"{next(number)}.bin", *words, **options)
+
+    return make
