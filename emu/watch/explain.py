@@ -41,7 +41,11 @@ def call_lines(el2: El2, call: Call, *, why: bool = False) -> Iterator[str]:
     if route.source:
         yield f"  source   {route.source}"
     if route.service:
-        yield f"  profile  {el2.profile.place('services', route.service.name)}"
+        name, whose = route.service.name, el2.top
+        for level in el2.levels:
+            if level.services.get(name) is route.service:
+                whose = level
+        yield f"  profile  {whose.profile.place('services', name)}"
 
 
 class Field(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from emu.base.abi import Abi, is_abi
 from emu.base.errors import EmuError
 from emu.base.smccc import Call, Conduit
 from emu.cli.arguments import number
@@ -41,11 +42,18 @@ def run(options: Any) -> int:
     from emu.world.monitor import El2
     from emu.world.paper import PaperHost
 
-    if len(options.args) > 7 or options.imm > 0xFFFF:
-        raise EmuError("a call has at most 7 arguments, x1 to x7, and a 16-bit immediate")
     el2 = El2(options.profile, PaperHost(seed=options.seed))
     apply_policy(el2, options)
-    made = make_call(options.id, *options.args, conduit=Conduit(options.conduit), imm=options.imm)
+    conduit, imm = Conduit(options.conduit), options.imm
+    kind, count = el2.reading(conduit, imm)
+    last = count - 1 if is_abi(kind) else 7
+    if len(options.args) > last or imm > 0xFFFF:
+        raise EmuError(
+            f"a call has at most {last} arguments, x1 to x{last}, and a 16-bit immediate"
+        )
+    made = make_call(options.id, *options.args, conduit=conduit, imm=imm)
+    if is_abi(kind):
+        made = el2.read(made.x, conduit, imm)
     if options.json:
         print_json(_as_json(el2, made))
     else:
@@ -59,10 +67,10 @@ def _as_json(el2: Any, made: Call) -> dict[str, Any]:
     from emu.world.describe import answer_text, subject_of
 
     answer = el2.answer(made)
-    route = el2.route(made.x[0], made.conduit, made.imm)
+    route = el2.route_of(made)
     return {
         "profile": el2.profile.name,
-        "fid": str(made.fid),
+        "fid": f"{made.number:#x}" if isinstance(made, Abi) else str(made.fid),
         "name": subject_of(made, el2).name,
         "answer": "exit" if isinstance(answer, exits.Exit) else "ret"
         if isinstance(answer, Ret) else "undef",
