@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emu.base import exits
+from emu.base.abi import Abi
 from emu.base.errors import PolicyError, ProfileError
-from emu.base.smccc import UNDEF, Conduit, Ret
+from emu.base.smccc import UNDEF, Call, Conduit, Ret
 from emu.machine.vm import Vm
 from emu.world.monitor import El2
 from emu.world.profile import load_profile, profile_of
-from emu.world.service import MpState
+from emu.world.service import MpState, Service, fn
 from engine_kit import WFI, halves, hvc, mov, smc
 from kit import (
     NOT_SUPPORTED,
@@ -374,6 +375,98 @@ def test_the_same_identifier_at_two_levels_is_no_mistake(two):
     assert two.implements(VERSION)
     assert two.implements(PTP)
     assert not two.implements(UNKNOWN)
+
+
+# -- services of one's own, by an ABI of one's own -----------------------------------------------
+
+
+def service_by(*instructions: tuple[Conduit, int], name: str = "mine") -> type[Service]:
+    """A service whose function 5 is 55, by a convention with these instructions."""
+    by = type(
+        "Mine", (Abi,),
+        {"__slots__": (), "name": name, "instructions": frozenset(instructions),
+         "__module__": __name__},
+    )  # fmt: skip
+
+    class Counting(Service):
+        name = "counting"
+        abi = by
+
+        @fn(5)
+        def five(self, call: Call) -> Ret:
+            return Ret.only(55)
+
+    return Counting
+
+
+@pytest.mark.usefixtures("own_abis")
+@pytest.mark.parametrize("profile", ["kvm-6.12", "xen", "none"])
+def test_an_own_service_brings_its_instructions(profile):
+    el2 = El2(profile, services=[service_by((HVC, 0x4A48), (SMC, 0x4A48))])
+    for conduit in Conduit:
+        assert el2.hypercall(5, conduit=conduit, imm=0x4A48) == (55,)
+        assert el2.hypercall(6, conduit=conduit, imm=0x4A48) == (ONES,)
+    assert el2.route(5, HVC, 0x4A48).steps[0] == "HVC #0x4a48 is mine's"
+    assert El2(profile).hypercall(5, imm=0x4A48) != (55,)
+
+
+@pytest.mark.usefixtures("own_abis")
+def test_what_the_profile_leads_there_is_enough(write):
+    own = service_by((HVC, 0x4A48))
+    el2 = El2(write(f'{KVM}[smc]\n9 = "mine"\n'), services=[own])
+    assert el2.hypercall(5, conduit="smc", imm=9) == (55,)
+    assert el2.hypercall(5, imm=0x4A48) == Ret.not_supported(), "KVM's rule holds"
+
+
+@pytest.mark.usefixtures("own_abis")
+def test_an_instruction_is_led_to_one_place(write):
+    path = write(f'{KVM}[hvc]\n19016 = "undef"\n')
+    with pytest.raises(ProfileError) as caught:
+        El2(path, services=[service_by((HVC, 0x4A48))])
+    assert str(caught.value) == (
+        f"{path}:3: HVC #0x4a48 leads to undef, and service counting of one's own is called by "
+        "it: mine"
+    )
+
+
+@pytest.mark.usefixtures("own_abis")
+def test_an_abi_without_instructions_needs_a_rule():
+    with pytest.raises(ProfileError, match="service counting: no instruction leads to mine"):
+        El2("kvm-6.12", services=[service_by()])
+
+
+# -- policies of vCPUs ---------------------------------------------------------------------------
+
+
+def test_a_vcpu_may_differ():
+    """PSCI 0.1 where a vCPU lacks the feature: the register reads otherwise on that one."""
+    el2 = El2("kvm-6.12", FakeHost(2))
+    el2.override(1, {"KVM_REG_ARM_PSCI_VERSION": 0x1_0000})
+    script(el2) << VERSION().on(0) >> 0x1_0001 << VERSION().on(1) >> 0x1_0000
+    assert el2.overrides() == {1: {"KVM_REG_ARM_PSCI_VERSION": 0x1_0000}}
+    assert el2.own_policies() == {}, "an override is none: it goes on top of the shared one"
+    el2.add_filter(UNKNOWN, 1, "forward")
+    assert "forwards" in el2.route(UNKNOWN, vcpu=1).why
+    script(el2) << VERSION().on(1) >> 0x1_0000
+
+
+@pytest.mark.parametrize(("scope", "other"), [("vm", -1), ("vcpu-asymmetric", 0x1_0000)])
+def test_registers_are_the_vms_or_each_vcpus(scope, other):
+    profile = load_profile("kvm-6.12").with_modes({"fwreg": {"scope": scope}})
+    el2 = El2(profile, FakeHost(2))
+    el2.change_policy_of(0, lambda policy: policy.with_register("STD_BMAP", 0))
+    script(el2) << TRNG_VERSION().on(0) >> NOT_SUPPORTED << TRNG_VERSION().on(1) >> other
+    assert set(el2.own_policies()) == ({0} if scope != "vm" else set())
+    assert el2.policy_of(1).values["KVM_REG_ARM_STD_BMAP"] == (scope != "vm")
+    script(el2) << TRNG_VERSION().by_smc().on(0) >> NOT_SUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("default", "answer"), [("profile", 0x1_0000), ("all-on", 0x1_0000), ("all-off", -1)]
+)
+def test_what_registers_are_at_reset(default, answer):
+    el2 = El2(load_profile("kvm-6.12").with_modes({"fwreg": {"default": default}}))
+    script(el2) << TRNG_VERSION() >> answer
 
 
 # -- tables and back -----------------------------------------------------------------------------
