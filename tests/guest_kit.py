@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from emu.engine.engine import native_available
 from emu.machine.vm import Vm
-from engine_kit import NOP, code, hvc, mov
+from engine_kit import NOP, WFI, code, hvc, mov, movz
 from image_kit import elf, phdr
+from kit import Watch
 
 LOAD = 0x4008_0000
 SECOND = LOAD + 0x400
@@ -50,3 +53,20 @@ def two(first: list[int], second: list[int]) -> list[int]:
     head = [*call(CPU_ON, 1, SECOND, CONTEXT), *first]
     assert len(head) <= 0x100
     return [*head, *[NOP] * (0x100 - len(head)), *second]
+
+
+FORWARDED = 0xC600_0042
+
+
+def forwarding(build: Callable[..., Vm], conduit: Callable[[], int] = hvc, **options: Any) -> Vm:
+    """A guest whose call leaves for the VMM, with all of x1 to x17 told apart."""
+    values = [word for n in range(1, 18) for word in mov(n, 0x1000 + n)]
+    vm = build(values, *mov(0, FORWARDED), conduit(), movz(20, 9), WFI, **options)
+    vm.filter(FORWARDED, action="forward", target="me")
+    return vm
+
+
+def summary(vm: Vm, watch: Watch) -> tuple[object, ...]:
+    """What two runs of the same machine must have in common."""
+    stolen = [(vcpu.stolen, vcpu.state, vcpu.waiting) for vcpu in vm.machine.vcpus]
+    return vm.stats(), str(vm.console), watch.calls, watch.exceptions, stolen

@@ -12,7 +12,6 @@ from emu.base import exits
 from emu.base.errors import EmuError
 from emu.base.smccc import UNDEF, Ret, Retry
 from emu.machine.instrument import Instrument
-from emu.machine.vm import Vm
 from emu.world.service import Service, fn
 from engine_kit import (
     ERET,
@@ -33,12 +32,11 @@ from engine_kit import (
     str_w,
     svc,
 )
-from guest_kit import LOAD, call, two
+from guest_kit import FORWARDED, LOAD, call, forwarding, two
 from kit import ONES, Watch
 
 RAM, END = 0x4000_0000, 0x4400_0000
 """64 MiB, as much as a machine with a small image has."""
-FORWARDED = 0xC600_0042
 ADD, FAIL, WIDE, COPY, RUDE, AGAIN, RING = range(0xC600_0100, 0xC600_0107)
 
 
@@ -363,13 +361,6 @@ def test_an_interrupt_that_is_no_line_is_the_services_mistake(build, native, int
 
 
 # -- calls that leave for the VMM ----------------------------------------------------------------
-
-
-def forwarding(build, conduit=hvc, **options) -> Vm:
-    values = [word for n in range(1, 18) for word in mov(n, 0x1000 + n)]
-    vm = build(values, *mov(0, FORWARDED), conduit(), movz(20, 9), WFI, **options)
-    vm.filter(FORWARDED, action="forward", target="me")
-    return vm
 
 
 @halves
