@@ -1,4 +1,4 @@
-"""The VMM's side: what its answer to an exit does to the guest, and an access it has carried out."""
+"""The VMM's side: what its answer to an exit does to the guest, and an access it has made."""
 
 from __future__ import annotations
 
