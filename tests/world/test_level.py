@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from abi_kit import define
 from emu.base import exits
-from emu.base.abi import Abi
 from emu.base.errors import PolicyError, ProfileError
 from emu.base.smccc import UNDEF, Call, Conduit, Ret
 from emu.machine.vm import Vm
@@ -382,11 +382,7 @@ def test_the_same_identifier_at_two_levels_is_no_mistake(two):
 
 def service_by(*instructions: tuple[Conduit, int], name: str = "mine") -> type[Service]:
     """A service whose function 5 is 55, by a convention with these instructions."""
-    by = type(
-        "Mine", (Abi,),
-        {"__slots__": (), "name": name, "instructions": frozenset(instructions),
-         "__module__": __name__},
-    )  # fmt: skip
+    by = define(name, instructions=frozenset(instructions))
 
     class Counting(Service):
         name = "counting"
