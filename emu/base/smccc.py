@@ -217,7 +217,7 @@ class Ret(tuple[int, ...]):
 
     def __repr__(self) -> str:
         inside = ", ".join(f"x{n}={value:#x}" for n, value in enumerate(self))
-        return f"Ret({inside})"
+        return f"{type(self).__name__}({inside})"
 
 
 class Retry(Ret):

@@ -138,6 +138,7 @@ def test_too_many_registers():
 def test_text():
     assert repr(Ret.only(1, 255)) == "Ret(x0=0x1, x1=0xff)"
     assert repr(Ret.untouched()) == "Ret()"
+    assert repr(Ret.retry(1)) == "Retry(x0=0x1)"
     assert repr(UNDEF) == "UNDEF"
 
 
