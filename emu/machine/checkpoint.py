@@ -113,7 +113,7 @@ class Checkpoint:
         self._exit = copy.copy(vm.pending)
         self._machine = vm.machine.entropy.state, vm.machine.changed
         self._last_level = bytes(vm.machine.last_level or b"")
-        self._el2, self._policy = vm.el2, vm.el2.policy
+        self._el2, self._policies = vm.el2, [level.policy for level in vm.el2.levels]
         self._own: dict[int, Policy] = vm.el2.own_policies()
         self._services = {n: copy.deepcopy(s.state) for n, s in vm.el2.services.items()}
         self._devices = copy.deepcopy(vm.board.states())
@@ -166,8 +166,9 @@ class Checkpoint:
     def _restore_el2(self) -> None:
         el2 = self._vm.traps.monitor = self._el2
         self._vm.scheduler.listeners = el2.listeners
-        if el2.policy is not self._policy:
-            el2.policy = self._policy
+        for level, policy in zip(el2.levels, self._policies, strict=True):
+            if level.policy is not policy:
+                level.policy = policy
         for vcpu, policy in self._own.items():
             el2.set_policy_of(vcpu, policy)
         for name, service in el2.services.items():

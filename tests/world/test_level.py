@@ -187,6 +187,13 @@ def test_a_feature_is_switched_at_its_level(two, name, hvc, smc):
     script(two) << VERSION() >> 0x1_0001 << VERSION().by_smc() >> (0x1_0000,)
 
 
+def test_options_are_changed_at_their_level(two):
+    two.set_option("el3.psci", version=0x1_0002)
+    script(two) << VERSION() >> 0x1_0001 << VERSION().by_smc() >> (0x1_0002,)
+    with pytest.raises(KeyError):
+        two.set_option("el3.ptp", version=1)
+
+
 def test_unknown_features_of_levels(two):
     for name in ("el3.ptp", "el3", "el2.psci", "el4.psci", "el3.el3.psci"):
         with pytest.raises(PolicyError, match=f"unknown service {name}; it has psci,.*el3.psci"):
@@ -521,7 +528,7 @@ def test_a_guest_below_both(build, write, native):
 @halves
 def test_a_saved_machine_keeps_both_levels(build, write, tmp_path, native):
     vm = build(GUEST, profile=write(two=TWO), native=native)
-    vm.monitor.levels[1].set_option("psci", version=0x1_0002)
+    vm.monitor.set_option("el3.psci", version=0x1_0002)
     vm.monitor.levels[1].set_modes({"unknown": {"hvc": "undef"}})
     vm.monitor.switch_feature("el3.trng", on=False)
     vm.monitor.set_register("PSCI_VERSION", 0x1_0000)
