@@ -312,3 +312,20 @@ def test_idle_time_passes_at_the_pace_of_the_host(build, native):
     assert [more - less for more, less in itertools.pairwise(asked)] == [30_000] * (len(asked) - 1)
     assert sum(min(cycles, 30_000) for cycles in asked) == due - 1
     assert vm.clock.cycles == due
+
+
+@halves
+def test_idle_time_ends_with_the_callers_time(build, native):
+    """Nobody runs, and something is due: time passes, no further than the caller said."""
+    vm = build(WFI, WFI, native=native)
+    timers = vm.machine.vcpus[0].timers
+    timers.cval[VIRTUAL], timers.ctl[VIRTUAL] = 5_000, 1
+    vm.engine.use_timers(timers)
+    due = timers.expiry(0)
+    for _ in range(3):
+        before = vm.clock.cycles
+        assert isinstance(vm.run(1_000), exits.Deadline)
+        assert vm.clock.cycles - before == 1_000
+    assert isinstance(vm.run(), exits.Wfi), "nothing more is due, and no interrupt controller"
+    assert vm.clock.cycles == due
+    assert vm.stats().instructions == 1

@@ -418,6 +418,35 @@ def test_a_run_may_stop_with_pc_on_a_call(build, native):
     assert (vm.engine.get("X1"), vm.stats().instructions - before) == (42, 2)
 
 
+# -- what it costs -------------------------------------------------------------------------------
+
+
+@halves
+def test_a_call_is_charged(build, native):
+    """Its entry, its handler and the way back; a call made again is another call."""
+    words = [*mov(1, 3), *mov(2, 0), *mov(0, AGAIN), hvc(), WFI]
+    vm = build(words, services=[Long], native=native, trap_costs="kvm-vhe")
+    vm.run()
+    costs = vm.tolls.costs
+    (cost,) = vm.tolls.calls.values()
+    assert cost == (4, 4 * costs.hvc_entry.cycles, 4 * costs.hvc_handler.cycles,
+                    4 * costs.hvc_return.cycles)  # fmt: skip
+    assert vm.clock.cycles == vm.stats().instructions + cost.total
+
+
+@halves
+def test_the_vmm_takes_the_handlers_place(build, native):
+    vm = forwarding(build, native=native, trap_costs="kvm-vhe")
+    vm.run()
+    costs = vm.tolls.costs
+    (cost,) = vm.tolls.calls.values()
+    assert cost == (1, costs.hvc_entry.cycles, 0, 0), "it waits for its answer"
+    vm.run()
+    (cost,) = vm.tolls.calls.values()
+    assert cost == (1, costs.hvc_entry.cycles, costs.vmm.cycles, costs.hvc_return.cycles)
+    assert vm.clock.cycles == vm.stats().instructions + cost.total
+
+
 # -- who is told ---------------------------------------------------------------------------------
 
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from emu.base import exits
 from emu.base.smccc import UNDEF, Ret
+from emu.cycles.model import SIXTEENTHS
+from emu.cycles.tolls import Event
 from emu.machine.vmm import load_result
 from emu.world.monitor import with_services
 from emu.world.profile import load_profile
@@ -192,3 +194,19 @@ def test_what_a_load_leaves_in_its_register(data, size, opc, target):
     word = 0x3940_0000 & ~(3 << 22) | opc << 22 | target
     expected = int.from_bytes(data.to_bytes(8, "little")[:size], "little", signed=extend == "sign")
     assert load_result(word, data, size) == expected % (1 << bits)
+
+
+def test_such_an_access_is_charged(build):
+    vm = reaching(build, 0xB940_0020, trap_costs="kvm-vhe")
+    vm.run()
+    before = vm.clock.cycles
+    vm.run(0)
+    assert vm.clock.cycles - before == vm.tolls.price(Event.MMIO)[1] // SIXTEENTHS
+
+
+def test_a_machine_that_nothing_could_wake_does_not_suspend(build):
+    vm = build(call(SYSTEM_SUSPEND, SECOND, 3), WFI)
+    vm.el2.set_option("psci", system_suspend=True)
+    exit = vm.run()
+    assert not vm.vmm.resume_later(exit)
+    assert vm.pending is exit, "it still waits for an answer"
