@@ -43,3 +43,27 @@ def hvcemu(capfd) -> Callable[..., tuple[int, str, str]]:
         return (status, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def own_abis():
+    """ABIs that a test defines are forgotten behind it: they enter the list by being defined."""
+    from emu.base.abi import ABIS
+
+    before = dict(ABIS)
+    yield
+    ABIS.clear()
+    ABIS.update(before)
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Makes a machine around machine code (guest_kit.py)."""
+    from guest_kit import vm_of
+
+    number = iter(range(1000))
+
+    def make(*words, **options):
+        return vm_of(tmp_path / f"{next(number)}.bin", *words, **options)
+
+    return make

@@ -54,7 +54,7 @@ class Abi(Call):
     """Functions by name that its specification has and no service may answer."""
 
     def __init_subclass__(cls) -> None:
-        known = ABIS.setdefault(cls.name, cls)
+        known = ABIS.get(cls.name, cls)
         same = (known.__module__, known.__qualname__) == (cls.__module__, cls.__qualname__)
         plain = cls.name.replace("_", "").isalnum() and cls.name.isascii() and cls.name.islower()
         if not plain or cls.name == SMCCC or not same:

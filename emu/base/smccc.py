@@ -187,6 +187,8 @@ class Ret(tuple[int, ...]):
     @classmethod
     def retry(cls, *x: int) -> Ret:
         """These registers from x0 on, and PC is on the instruction again: it is made once more."""
+        if len(x) > 18:
+            raise ValueError("a reply has at most 18 registers, x0 to x17")
         return tuple.__new__(Retry, (value & MASK64 for value in x))
 
     @classmethod
@@ -201,7 +203,7 @@ class Ret(tuple[int, ...]):
 
     def first(self, count: int) -> Ret:
         """The same reply with the registers from x`count` on left untouched."""
-        return tuple.__new__(Ret, self[:count])
+        return tuple.__new__(type(self), self[:count])
 
     @property
     def x0(self) -> int:
@@ -215,7 +217,7 @@ class Ret(tuple[int, ...]):
 
     def __repr__(self) -> str:
         inside = ", ".join(f"x{n}={value:#x}" for n, value in enumerate(self))
-        return f"Ret({inside})"
+        return f"{type(self).__name__}({inside})"
 
 
 class Retry(Ret):

@@ -473,6 +473,11 @@ def register_number(name: str) -> int:
     return _REGISTERS[name]
 
 
+def is_register(name: str) -> bool:
+    """Whether a guest at EL1 has a register of this name, V0 to V31 apart."""
+    return name in STATE
+
+
 def _encoding(name: str) -> tuple[int, int, int, int, int]:
     register = _SYSTEM_REGISTERS[name]
     return register.crn, register.crm, register.op0, register.op1, register.op2

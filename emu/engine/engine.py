@@ -325,6 +325,10 @@ class Engine:
         ctypes.c_uint64.from_address(place).value = NEVER
         self.cpu.restore(context)
 
+    def take_back(self, context: Context) -> None:
+        """Bring the running vCPU's own registers back in, its exclusive monitor among them."""
+        self.cpu.restore(context)
+
     def context_bytes(self, context: Context | None = None) -> bytes:
         """The running vCPU's registers, or a saved one's, in Unicorn's own form."""
         if context is None:

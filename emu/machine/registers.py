@@ -9,13 +9,15 @@ registers of engine/cpu.py, such as ESR_EL1.
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping, MutableSequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, overload
 
 from emu.base.errors import EmuError
 from emu.base.smccc import MASK64
-from emu.engine.cpu import register_number
+from emu.engine.cpu import is_register
 
 if TYPE_CHECKING:
+    from emu.engine.engine import Engine
     from emu.machine.vm import Vm
 
 GENERAL = tuple(f"X{n}" for n in range(31))
@@ -31,22 +33,24 @@ class Cpu(MutableMapping[str, int]):
             raise EmuError(f"cpu({index}): this machine has {len(vm.machine.vcpus)} vCPUs")
         self._vm, self.index = vm, index
 
-    def _engine(self) -> Any:
+    def _lent(self, *, to_write: bool) -> AbstractContextManager[Engine]:
         """The engine with this vCPU's registers in it."""
         if self._vm.engine.running:
             raise EmuError("registers are read between two runs: return from the handler first")
-        self._vm.scheduler.look_at(self._vm.machine.vcpus[self.index])
-        return self._vm.engine
+        return self._vm.scheduler.lend(self._vm.machine.vcpus[self.index], to_write=to_write)
 
     def __getitem__(self, name: str) -> int:
-        return int(self._engine().read_register(_known(name)))
+        known = _known(name)
+        with self._lent(to_write=False) as engine:
+            return int(engine.read_register(known))
 
     def __setitem__(self, name: str, value: int) -> None:
         known = _known(name)
         bits = VECTOR_BITS if known[0] == "V" and known[1:].isdecimal() else 64
         if not 0 <= value < 1 << bits:
             raise EmuError(f"{known} holds {bits} bits, not {value:#x}")
-        self._engine().write_register(known, value)
+        with self._lent(to_write=True) as engine:
+            engine.write_register(known, value)
 
     def __delitem__(self, name: str) -> None:
         raise TypeError("a register stays")
@@ -121,5 +125,6 @@ def _known(name: str) -> str:
         if int(upper[1:]) < VECTORS:
             return upper
         raise KeyError(name)
-    register_number(upper)
+    if not is_register(upper):
+        raise KeyError(name)
     return upper

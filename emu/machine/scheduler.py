@@ -5,7 +5,8 @@ A run is the same on every host, since turns end by the clock of cycles alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from emu.arm.arch import PSTATE_F, VECTOR_FIQ, VECTOR_IRQ
@@ -140,6 +141,37 @@ class Scheduler:
         if vcpu is not self.current or vcpu.start is not None:
             self.switch(vcpu)
 
+    @contextlib.contextmanager
+    def lend(self, vcpu: Vcpu, *, to_write: bool = False) -> Iterator[Engine]:
+        """A vCPU's registers in the engine for a moment; whose turn it is, and how long, stays."""
+        if to_write and vcpu.start is not None:
+            self._begin(vcpu)
+        if vcpu is self.current and vcpu.start is None:
+            yield self._engine
+            return
+        own = self._engine.new_context()
+        self._engine.save(own)
+        try:
+            if vcpu.start is not None or vcpu.context is None:
+                self._reset_registers(vcpu, vcpu.start or Start(0, 0))
+            else:
+                self._engine.restore(vcpu.context)
+            yield self._engine
+            if to_write:
+                vcpu.context = vcpu.context or self._engine.new_context()
+                self._engine.save(vcpu.context)
+        finally:
+            self._engine.take_back(own)
+
+    def _begin(self, vcpu: Vcpu) -> None:
+        """Let a vCPU that was switched on be reset now, and go on with the one that runs."""
+        running, since = self.current, self.current.ready_since
+        self._board.charge(Event.CPU_ON)
+        self.switch(vcpu)
+        if running is not vcpu:
+            self.switch(running)
+            running.ready_since = since
+
     def switch(self, vcpu: Vcpu) -> None:
         """Bring a vCPU's registers in, and put those of the other away."""
         now, leaving = self._engine.cycles, self.current
@@ -162,8 +194,11 @@ class Scheduler:
 
     def reset_vcpu(self, vcpu: Vcpu, start: Start) -> None:
         """The state of abi/B §B4: EL1h, MMU off, DAIF masked, x0 given and the rest zero."""
+        self._reset_registers(vcpu, start)
+        vcpu.quieten()
+
+    def _reset_registers(self, vcpu: Vcpu, start: Start) -> None:
         self._engine.restore(self._engine.reset_context)
         self._engine.set("VMPIDR_EL2", vcpu.mpidr)
         self._engine.set("X0", start.x0)
         self._engine.set("PC", start.entry)
-        vcpu.quieten()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from emu.arm.arch import INSN_SIZE
 from emu.base import exits
 from emu.base.exits import Exit, Mmio
-from emu.base.smccc import MASK32, MASK64, Ret, Undef
+from emu.base.smccc import MASK32, MASK64, Ret, Retry, Undef
 from emu.cycles.tolls import Event
 from emu.engine.engine import Engine
 from emu.machine.board import Board
@@ -43,6 +43,8 @@ class Vmm:
             self._engine.inject_undefined(self._traps)
         else:
             self._engine.write_reply(reply)
+            if isinstance(reply, Retry):
+                self._engine.make_call_again()
         if self._traps.instruments:
             self._traps.record(call, reply, route)
 

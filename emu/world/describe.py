@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from emu.base import exits
 from emu.base.abi import Abi, apart
-from emu.base.smccc import MASK32, UNDEF, Call, Ret, uuid_text
+from emu.base.smccc import MASK32, UNDEF, Call, Ret, Retry, uuid_text
 from emu.world.abis import abi_of, id_text, owner_of
 from emu.world.catalogue import CATALOGUE
 from emu.world.service import RESULT_NAMES, Function
@@ -133,6 +133,8 @@ def answer_text(answer: object, what: Subject) -> str:
 
 
 def _ret_text(ret: Ret, what: Subject) -> str:
+    if isinstance(ret, Retry):
+        return "to be made again"
     if not ret:
         return "registers untouched"
     kind = what.function.result if what.function else ""

@@ -127,8 +127,14 @@ class Monitor:
         self.top.set_modes(modes)
 
     def set_option(self, service: str, **options: object) -> None:
-        """Change a service's options, as enabling a capability does."""
-        self.top.set_option(service, **options)
+        """Change a service's options, as enabling a capability does; el3.psci is one below."""
+        level, name = self._level_of(service)
+        level.set_option(name, **options)
+
+    def _level_of(self, name: str) -> tuple[Level, str]:
+        """The level of a service or feature by its name here, and its name there."""
+        at, _, plain = name.rpartition(".")
+        return next((one for one in self.levels[1:] if one.profile.level == at), self.top), plain
 
     def add_filter(
         self, base: int, count: int = 1, action: Action | str = Action.DENY, target: str = ""
@@ -164,8 +170,7 @@ class Monitor:
             else:
                 why = f"unknown service {name}"
             raise PolicyError(f"{why}; it has {', '.join(features) or 'none'}", errno.ENOENT)
-        at, _, plain = name.rpartition(".")
-        level = next((one for one in self.levels[1:] if one.profile.level == at), self.top)
+        level, plain = self._level_of(name)
         level.policy = level.policy.with_feature(plain, features[name], on=on)
 
     def take_over(self, before: Monitor) -> None:

@@ -81,7 +81,8 @@ class PaperHost:
     def memory(self, address: int, size: int, align: int = 1) -> PaperMemory:
         if address % align:
             raise NoMemory(address, size, f"is not aligned to {align}")
-        if not any(p.base <= address and address + size <= p.base + p.size for p in self.places):
+        end = address + size
+        if size < 0 or not any(p.base <= address and end <= p.base + p.size for p in self.places):
             raise NoMemory(address, size, "is outside RAM")
         return PaperMemory(address, size, self.written)
 

@@ -16,6 +16,7 @@ from emu.base.smccc import (
     FunctionId,
     Owner,
     Ret,
+    Retry,
     uuid_text,
     uuid_words,
 )
@@ -130,12 +131,24 @@ def test_too_many_registers():
     assert len(Ret.only(0, *range(17))) == 18
     with pytest.raises(ValueError, match="18 registers"):
         Ret.only(0, *range(18))
+    with pytest.raises(ValueError, match="18 registers"):
+        Ret.retry(*range(19))
 
 
 def test_text():
     assert repr(Ret.only(1, 255)) == "Ret(x0=0x1, x1=0xff)"
     assert repr(Ret.untouched()) == "Ret()"
+    assert repr(Ret.retry(1)) == "Retry(x0=0x1)"
     assert repr(UNDEF) == "UNDEF"
+
+
+@pytest.mark.parametrize("registers", [(), (1,), (-1, 2), tuple(range(18))])
+def test_a_reply_after_which_the_call_is_made_again(registers):
+    again = Ret.retry(*registers)
+    assert again == tuple(x & ONES for x in registers)
+    assert type(again) is Retry
+    assert type(again.first(1)) is Retry, "fewer registers, and still made again"
+    assert type(Ret.only(1).first(1)) is Ret
 
 
 # --- UIDs (abi/A §A6: first byte in bits 7:0 of w0) --------------------------------------------

@@ -221,8 +221,8 @@ def test_forwarded_calls_are_answered_while_the_guest_runs(tmp_path, handlers):
 def test_between_stretches_the_input_is_looked_at(run, monkeypatch):
     looked = []
     monkeypatch.setattr(Board, "poll_input", lambda board, **_: looked.append(board))
-    run(BRANCH_HERE, limits=Limits(cycles=3 * FIRST_STRETCH))
-    assert looked
+    run(BRANCH_HERE, limits=Limits(cycles=8 * FIRST_STRETCH))  # 1 + 2 + 4 on a fast host
+    assert len(looked) >= 2
 
 
 @pytest.mark.parametrize("what", ["forwards", "resets", "waits"])
@@ -237,7 +237,7 @@ def test_a_guest_that_always_goes_on_can_be_stopped(tmp_path, what, how):
         source = Descriptor(reader)
         vm = Vm(path, load=LOAD, console=Console(source))
         vm.filter(0xC600_0042, action="forward")
-        vm.board.device("gic")
+        vm.board.make("gic")
         limits = Limits(seconds=0.3 if how == "time" else 30)
         runner = Runner(vm, limits, lambda _: None, StatusLine(io.StringIO()), source, reboot=True)
         if how == "Ctrl-C":

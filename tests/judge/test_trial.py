@@ -10,26 +10,16 @@ from emu.base.endings import Ending
 from emu.base.errors import EmuError
 from emu.judge import trial
 from emu.judge.trial import MAX_CALLS, MAX_OUTPUT, Setup, attempt, build
-from engine_kit import WFI, b, code, hlt, hvc, mov, str_w
+from engine_kit import WFI, b, hlt, hvc, mov, str_w
+from guest_kit import elf_of
 from kit import PROFILES
 from places import GUESTS
 
-LOAD, UART, VERSION = 0x4008_0000, 0x0900_0000, 0x8400_0000
+UART, VERSION = 0x0900_0000, 0x8400_0000
 
 
 def setup(guest: str, **options) -> Setup:
     return Setup(str(GUESTS / f"{guest}.elf"), **options)
-
-
-def elf_of(tmp_path, *words) -> str:
-    """An ELF around machine code: a setup has no load address."""
-    from image_kit import elf, phdr
-
-    flat = [w for word in words for w in (word if isinstance(word, list) else [word])]
-    body = code(*flat)
-    path = tmp_path / "guest.elf"
-    path.write_bytes(elf(phdr(offset=0x1000, vaddr=LOAD, filesz=len(body)), entry=LOAD, body=body))
-    return str(path)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -180,3 +180,19 @@ def test_a_thousand_times_costs_no_memory():
     point.restore()
     assert len(vm.engine.cpu._hooks) == hooks
     assert len(vm.engine.cpu._dead) <= 1
+
+
+def test_policies_of_all_levels_are_put_back(memory, tmp_path):
+    profile = tmp_path / "two.toml"
+    profile.write_text(
+        'extends = "kvm-6.12"\n[smc]\n0 = "down"\n'
+        '[el3.smc]\n0 = "smccc"\n[el3.services.psci]\n'
+    )
+    vm = Vm(GUESTS / "hello.elf", profile=str(profile))
+    point = Checkpoint(vm)
+    before = [level.policy for level in vm.monitor.levels]
+    for name in ("psci", "el3.psci"):
+        vm.monitor.switch_feature(name, on=False)
+    point.restore()
+    assert [level.policy for level in vm.monitor.levels] == before
+    assert vm.monitor.hypercall(0x8400_0000, conduit="smc").signed > 0

@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emu.arm.arch import mpidr
+from emu.base.bus import Place
 from emu.base.clock import Clock
 from emu.base.entropy import Splitmix
 from emu.base.errors import EmuError
 from emu.base.smccc import Ret
 from emu.machine.vcpus import Machine, Start
 from emu.world.monitor import El2
+from emu.world.paper import PaperHost
 from emu.world.service import MpState, NoMemory
 
 
@@ -132,6 +134,25 @@ def test_guest_memory_that_is_not_there(address, size, align, says):
     with pytest.raises(NoMemory, match=says) as caught:
         make().memory(address, size, align)
     assert (caught.value.address, caught.value.size) == (address, size)
+
+
+@given(
+    st.integers(0x3FFF_FFF0, 0x4000_0010) | st.integers(0x4000_0FF0, 0x4000_1010),
+    st.integers(-2, 32) | st.just(0x1000), st.sampled_from([1, 2, 8]),
+)  # fmt: skip
+def test_guest_memory_is_where_it_is_on_paper(address, size, align):
+    """A service tried without a guest finds the same as below one."""
+    hosts = make(), PaperHost(places=[Place("RAM", 0x4000_0000, 0x1000)])
+    found = []
+    for host in hosts:
+        try:
+            place = host.memory(address, size, align)
+        except NoMemory as error:
+            found.append((str(error), error.address, error.size))
+        else:
+            place.write(bytes(range(size % 256)))
+            found.append((place.address, place.size, place.read(), place.read(size // 2)))
+    assert found[0] == found[1]
 
 
 def test_interrupt_lines():

@@ -91,6 +91,8 @@ def test_arguments_of_smc32_are_32_bits_wide():
         (0x8600_FF01, Ret.words(1, 2, 3, 4), "01000000-0200-0000-0300-000004000000"),
         (0x8600_FF01, Ret.not_supported(), "NOT_SUPPORTED (-1)"),
         (0x8400_0000, Ret.untouched(), "registers untouched"),
+        (0x8400_0000, Ret.retry(), "to be made again"),
+        (0x8400_0000, Ret.retry(0x8400_0000, 1), "to be made again"),
         (0x8400_0000, UNDEF, "UNDEF"),
         (0x8400_0008, exits.SystemEvent(kind=exits.EventKind.SHUTDOWN),
          "SHUTDOWN (leaves the guest)"),

@@ -12,6 +12,7 @@ import emu.world.monitor
 from emu.base import exits
 from emu.base.errors import PolicyError, ProfileError
 from emu.base.smccc import UNDEF, Call, Conduit, Ret
+from emu.world.abis.xen import Xen
 from emu.world.monitor import El2, with_services
 from emu.world.policy import Action, Policy
 from emu.world.profile import load_profile
@@ -96,6 +97,38 @@ def test_sve_hint_is_removed_only_where_the_profile_says_so(tmp_path):
     script(machine(str(path))) << Request(VERSION | hint) >> 0x1_0001
     script(machine(str(path))) << Request(WORKAROUND_1 | hint) >> NOT_SUPPORTED
     script(machine("kvm-6.12")) << Request(VERSION | hint) >> NOT_SUPPORTED
+
+
+# How an instruction is read: its ABI, and how many registers it takes. By SMCCC an immediate may
+# be another interface's, whose registers say what a guest meant.
+READINGS = [
+    ("kvm-6.12", "hvc", 0, Call, 8), ("kvm-6.12", "smc", 0, Call, 8),
+    ("kvm-6.12", "hvc", 0xEA1, Call, 18), ("none", "hvc", 0, Call, 8), ("none", "hvc", 1, Call, 18),
+    ("xen", "hvc", 0, Call, 8), ("xen", "hvc", 0xEA1, Xen, 17), ("xen", "smc", 0xEA1, Call, 18),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("profile", "conduit", "imm", "kind", "count"), READINGS)
+def test_how_an_instruction_is_read(profile, conduit, imm, kind, count):
+    el2 = machine(profile)
+    assert el2.reading(Conduit(conduit), imm) == (kind, count)
+    call = el2.read((1, 2), Conduit(conduit), imm, vcpu=1)
+    assert (type(call), call.x, call.vcpu) == (kind, (1, 2, *[0] * (count - 2)), 1)
+
+
+def test_a_level_that_passes_an_instruction_down_leaves_its_reading_to_the_next(tmp_path):
+    path = tmp_path / "two.toml"
+    path.write_text(
+        'extends = "kvm-6.12"\n[smc]\n0 = "down"\n5 = "down"\n'
+        '[el3.smc]\n0 = "smccc"\n5 = "xen"\n[el3.services.xen_hypercalls]\n'
+    )
+    el2 = machine(str(path))
+    assert el2.reading(Conduit.SMC, 5) == (Xen, 17)
+    assert el2.reading(Conduit.SMC, 0) == (Call, 8)
+    assert el2.answer(el2.read((*[0] * 16, 17), Conduit.SMC, 5)) == (0x4_0014,)
+    steps = el2.route(17, Conduit.SMC, 5).steps
+    assert steps[0] == "el2, two: SMC #0x5 is passed down"
+    assert steps[-1] == "el3, service xen_hypercalls: xen_version"
 
 
 # --- filter, then register, then service (abi/C §C1) -------------------------------------------

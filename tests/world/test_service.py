@@ -8,6 +8,7 @@ import pytest
 
 from emu.base.errors import ProfileError
 from emu.base.smccc import Call, FunctionId, Ret
+from emu.world.abis.xen import Xen
 from emu.world.policy import Gate
 from emu.world.service import MpState, Service, fn
 from kit import FakeHost, machine
@@ -102,3 +103,25 @@ def test_a_service_without_options_has_none():
 )
 def test_mp_states_are_kvms(state, number):
     assert MpState[state] == number
+
+
+@pytest.mark.parametrize("reads", [-1, 32, 100])
+def test_a_call_has_31_registers_at_most(reads):
+    with pytest.raises(ValueError, match="at most 31 registers, x0 to x30"):
+        fn(0xC600_0042, reads=reads)
+
+
+def test_a_service_by_another_abi_declares_its_numbers():
+    """They are told apart from identifiers by SMCCC, where two services are compared."""
+
+    class Hyper(Service):
+        name = "hyper"
+        abi = Xen
+
+        @fn(17, 0x8400_0000)
+        def version(self, call: Call) -> Ret:
+            return Ret.only(1)
+
+    (version,) = Hyper.functions()
+    assert version.ids == (Xen.id_of(17), Xen.id_of(0x8400_0000))
+    assert version.feature == "hyper"

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from emu.base.abi import Abi, is_abi
 from emu.base.errors import EmuError
 from emu.base.smccc import Call, Conduit
 from emu.cli.arguments import function, number
 from emu.cli.options import add_below, apply_policy
 from emu.cli.printing import print_json, print_lines
+
+ARGUMENT_REGISTERS = 8
+"""x0 to x7, by SMCCC (DEN0028)."""
 
 ORDER = 70
 SUMMARY = "make one call, without a guest"
@@ -43,18 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Any) -> int:
     """Make it, and print the answer."""
-    from emu.watch.explain import call_lines, make
+    from emu.watch.explain import call_lines
     from emu.world.monitor import El2
     from emu.world.paper import PaperHost
 
-    made = make(options.id, *options.args)
-    if options.imm is not None and options.imm > 0xFFFF:
-        raise EmuError("a call has a 16-bit immediate")
-    conduit = made.conduit if options.conduit is None else Conduit(options.conduit)
-    imm = made.imm if options.imm is None else options.imm
     el2 = El2(options.profile, PaperHost(seed=options.seed))
     apply_policy(el2, options)
-    made = el2.read(made.x, conduit, imm)
+    made = _made(el2, options)
     if options.json:
         print_json(_as_json(el2, made))
     else:
@@ -62,17 +61,38 @@ def run(options: Any) -> int:
     return 0
 
 
+def _made(el2: Any, options: Any) -> Call:
+    """The call as typed: by the ABI that the function names, or by registers from x0 on."""
+    from emu.watch.explain import make
+    from emu.world.abis import abi_of
+
+    if options.imm is not None and options.imm > 0xFFFF:
+        raise EmuError("a call has a 16-bit immediate")
+    if abi_of(options.id) is not None:
+        own = make(options.id, *options.args)
+        x, conduit, imm = own.x, own.conduit, own.imm
+    else:
+        x, conduit, imm = (options.id, *options.args), Conduit.HVC, 0
+    conduit = conduit if options.conduit is None else Conduit(options.conduit)
+    imm = imm if options.imm is None else options.imm
+    kind, count = el2.reading(conduit, imm)
+    last = count - 1 if is_abi(kind) else ARGUMENT_REGISTERS - 1
+    if len(x) > last + 1:
+        raise EmuError(f"a call has at most {last} arguments, x1 to x{last}")
+    made: Call = el2.read(x, conduit, imm)
+    return made
+
+
 def _as_json(el2: Any, made: Call) -> dict[str, Any]:
     from emu.base import exits
     from emu.base.smccc import Ret
-    from emu.world.abis import id_text
     from emu.world.describe import answer_text, subject_of
 
     answer = el2.answer(made)
     route = el2.route_of(made)
     return {
         "profile": el2.profile.name,
-        "fid": id_text(made.id),
+        "fid": f"{made.number:#x}" if isinstance(made, Abi) else str(made.fid),
         "name": subject_of(made, el2).name,
         "answer": "exit" if isinstance(answer, exits.Exit) else "ret"
         if isinstance(answer, Ret) else "undef",

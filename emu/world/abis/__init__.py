@@ -55,15 +55,18 @@ def id_text(id: int) -> str:
 
 
 _owners: dict[tuple[Conduit, int], type[Abi]] = {}
-_owned_by: set[str] = set()
+_owned_by: dict[str, type[Abi]] = {}
+"""The list as it was when they were worked out."""
 
 
 def owner_of(conduit: Conduit, imm: int) -> type[Abi] | None:
     """The ABI to which an instruction belongs by itself, whoever is below the guest."""
-    if not _owned_by or len(_owned_by) != len(ABIS):
+    if not _owned_by or _owned_by != ABIS:
+        _owners.clear()
         for name in abi_names():
             found = abi_class(name)
             if is_abi(found):
                 _owners.update(dict.fromkeys(found.instructions, found))
-                _owned_by.add(name)
+        _owned_by.clear()
+        _owned_by.update(ABIS)
     return _owners.get((conduit, imm))

@@ -37,10 +37,28 @@ def test_why_prints_the_whole_way(hvcemu):
     assert "KVM_REG_ARM_STD_BMAP bit 0 is clear" in denied
 
 
+def xen_call(hvcemu, number, *words):
+    """HVC #0xEA1 with its number in x16: all registers before it are given."""
+    return hvcemu("call", *[0] * 16, number, "--imm", "0xEA1", "--profile", "xen", *words)
+
+
+def test_a_call_by_another_abi_is_read_its_way(hvcemu):
+    _, out, _ = xen_call(hvcemu, 17)
+    assert out.startswith("xen_version(cmd=0x0, arg=0x0) by HVC #0xea1 under xen\n")
+    assert "result   0x40016" in out
+    _, out, _ = xen_call(hvcemu, 17, "--json")
+    row = json.loads(out)
+    assert (row["fid"], row["name"], row["ret"]) == ("0x11", "xen_version", ["0x40016"])
+    _, out, _ = hvcemu("call", 17, "--imm", "0xEA1", "--profile", "xen")
+    assert out.startswith("set_trap_table(x0=0x11) by HVC #0xea1 under xen\n"), "x16 is 0"
+    assert "result   ENOSYS (-38)" in out
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (("0x84000000", *"12345678"), "at most 7 arguments"),
+        ((*"0" * 18, "--imm", "0xEA1", "--profile", "xen"), "at most 16 arguments, x1 to x16"),
         (("0x84000000", "--imm", "65536"), "16-bit immediate"),
     ],
 )
