@@ -16,14 +16,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, TypeGuard
 
+from emu.base.errors import EmuError
 from emu.base.smccc import NOT_SUPPORTED, Call, Conduit, Ret
 
 SMCCC = "smccc"
 """The convention of `Call` itself."""
 NUMBER_BITS = 64
 """Of an id: the number; above them are the letters of the ABI's name, none for SMCCC."""
+RESERVED = (SMCCC, "other", "undef", "enosys", "down")
+"""Names with another meaning in a profile's rules (world/schema.py)."""
 ABIS: dict[str, type[Abi]] = {}
 """Those that were defined so far, by their names; world/abis has more to load."""
+
+
+class AbiError(TypeError, EmuError):
+    """An ABI cannot be what its class says."""
 
 
 class Abi(Call):
@@ -40,8 +47,8 @@ class Abi(Call):
     """The conduits and immediates that are its own, whoever is below the guest."""
     registers: ClassVar[int] = 8
     """How many registers from x0 on it reads: at most 31."""
-    number_register: ClassVar[int] = 0
-    """Where its number is; one whose number is the immediate has another `number`."""
+    number_register: ClassVar[int | None] = 0
+    """Where its number is; None where it is the immediate."""
     first: ClassVar[int] = 1
     """The register of its first argument; the others follow."""
     arguments: ClassVar[int] = 6
@@ -57,14 +64,18 @@ class Abi(Call):
         known = ABIS.get(cls.name, cls)
         same = (known.__module__, known.__qualname__) == (cls.__module__, cls.__qualname__)
         plain = cls.name.replace("_", "").isalnum() and cls.name.isascii() and cls.name.islower()
-        if not plain or cls.name == SMCCC or not same:
-            raise TypeError(f"{cls.__qualname__}: an ABI needs a name of its own, not {cls.name!r}")
+        if not plain or cls.name in RESERVED or not same:
+            whose = "" if same else f", which is that of {known.__module__}.{known.__qualname__}"
+            raise AbiError(
+                f"{cls.__module__}.{cls.__qualname__}: an ABI needs a name of its own, not "
+                f"{cls.name!r}{whose}"
+            )
         ABIS[cls.name] = cls  # the same one again: its file was loaded anew
 
     @property
     def number(self) -> int:
-        """Which function it is, all 64 bits of the register."""
-        return self.x[self.number_register]
+        """Which function it is, all 64 bits of the register, or the immediate."""
+        return self.imm if self.number_register is None else self.x[self.number_register]
 
     def arg(self, n: int) -> int:
         """Argument n, counted from 1, all 64 bits of the register."""
@@ -81,12 +92,19 @@ class Abi(Call):
 
     @classmethod
     def make(cls, number: int, *arguments: int) -> Abi:
-        """A call of this number by its own instruction, the other registers zero."""
+        """A call of this number by its own instruction, the other registers zero.
+
+        AbiError where none of its instructions makes such a call.
+        """
         x = [0] * cls.registers
-        x[cls.number_register] = number
+        if cls.number_register is not None:
+            x[cls.number_register] = number
         x[cls.first : cls.first + len(arguments)] = arguments
-        conduit, imm = min(cls.instructions, default=(Conduit.HVC, 0))
-        return cls(tuple(x[: cls.registers]), conduit, imm)
+        for conduit, imm in sorted(cls.instructions) or [(Conduit.HVC, 0)]:
+            call = cls(tuple(x[: cls.registers]), conduit, imm)
+            if call.number == number:
+                return call
+        raise AbiError(f"no instruction of {cls.name} makes a call of {number:#x}")
 
 
 def is_abi(kind: type[Call]) -> TypeGuard[type[Abi]]:

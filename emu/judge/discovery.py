@@ -19,7 +19,7 @@ from emu.arm.arch import EC_SVC64, INSN_SIZE, VECTOR_TABLE, exception_class
 from emu.base.abi import Abi
 from emu.base.endings import Ending
 from emu.base.exits import Exit
-from emu.base.smccc import MASK32, UNDEF, Call, Ret
+from emu.base.smccc import MASK32, UNDEF, Call, Ret, Retry
 from emu.images.devicetree import find_property
 from emu.images.image import Ram
 from emu.judge.facts import (
@@ -343,7 +343,7 @@ class Inspector(Instrument):
 
     def _answered(self, record: CallRecord) -> None:
         answer, call, memory = record.answer, record.call, self._m
-        if not isinstance(answer, Ret) or not answer:
+        if not isinstance(answer, Ret) or isinstance(answer, Retry) or not answer:
             return
         refused = signed(answer.x0) < 0
         memory.refusals.pop(call.vcpu, None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from emu.base.abi import Abi
-from emu.base.smccc import MASK32, MASK64, UNDEF, Call, Ret, uuid_text
+from emu.base.smccc import MASK32, MASK64, UNDEF, Call, Ret, Retry, uuid_text
 from emu.world.describe import UID_OWNERS, subject
 
 PSCI_VERSION, PSCI_FEATURES = 0x8400_0000, 0x8400_000A
@@ -77,7 +77,9 @@ class Facts:
         if new:
             self.conduits.append(conduit)
         fid = int(call.fid)
-        if fid not in _TELLING or not isinstance(answer, Ret) or not answer:
+        if fid not in _TELLING or not isinstance(answer, Ret) or isinstance(answer, Retry):
+            return new
+        if not answer:
             return new
         return self._take(fid, call, answer) or new
 

@@ -27,6 +27,7 @@ from emu.base.smccc import (
     UNDEF,
     Call,
     Ret,
+    Retry,
     uuid_words,
 )
 from emu.judge.facts import (
@@ -186,7 +187,9 @@ class Injector:
             return REPLACED[mutation.kind](call)
         answer = ask(asked)
         self._effects(call, answer)
-        return _changed(mutation, answer) if isinstance(answer, Ret) and answer else answer
+        if not isinstance(answer, Ret) or isinstance(answer, Retry) or not answer:
+            return answer
+        return _changed(mutation, answer)
 
     def _effects(self, call: Call, answer: Answer) -> None:
         """What happens besides the registers."""
@@ -234,7 +237,7 @@ def _kinds(record: CallRecord, facts: Facts) -> Iterator[tuple[str, int]]:
     yield "invalid", 0
     yield "ones", 0
     yield "late", 0
-    if not isinstance(answer, Ret) or not answer:
+    if not isinstance(answer, Ret) or isinstance(answer, Retry) or not answer:
         return
     yield from (("flip", bit) for bit in BITS)
     if isinstance(call, Abi):  # its replies write what they say, and nothing is left open

@@ -36,7 +36,7 @@ from emu.arm.decoding import (
     looks_at_upper_half,
 )
 from emu.base.abi import Abi
-from emu.base.smccc import MASK64, Ret
+from emu.base.smccc import MASK64, Ret, Retry
 from emu.judge.discovery import ERROR_AS_ADDRESS, Verdict, place_of
 from emu.judge.facts import Facts, name_of, returns_x0_alone, signed
 from emu.judge.rules import declare
@@ -126,7 +126,9 @@ class Follower(Instrument):
         self._end()
         caller = self._vm.engine.get("X30")
         key = (record.pc, caller, call.id)
-        if not isinstance(answer, Ret) or not answer or key in self._seen:
+        if not isinstance(answer, Ret) or isinstance(answer, Retry):
+            return
+        if not answer or key in self._seen:
             return
         if len(self._seen) >= MAX_FOLLOWED:
             return

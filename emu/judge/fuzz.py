@@ -24,11 +24,13 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from emu.base.abi import Abi, apart
 from emu.base.errors import EmuError
 from emu.base.exits import Exit
 from emu.base.smccc import MASK32, MASK64, Call, Conduit, Ret, Undef
 from emu.judge.callspec import Argument, CallSpec, Field
 from emu.judge.facts import signed
+from emu.world.abis import abi_of, id_text
 from emu.world.monitor import El2
 from emu.world.paper import PaperHost
 from emu.world.profile import DEFAULT_PROFILE
@@ -54,6 +56,10 @@ class Failure(NamedTuple):
         """For people: what was broken, and the calls as `hvcemu call` takes them."""
         shown = [f"{self.check}: {self.text}", "the shortest series of calls:"]
         for call in self.calls:
+            if isinstance(call, Abi):
+                arguments = " ".join(f"{call.arg(n):#x}" for n in range(1, call.arguments + 1))
+                shown.append(f"  hvcemu call {call.name}:{call.number:#x} {arguments}")
+                continue
             last = max((n for n in range(8) if call.x[n]), default=0)
             registers = " ".join(f"{value:#x}" for value in call.x[: last + 1])
             shown.append(f"  hvcemu call {registers} --conduit {call.conduit}")
@@ -86,7 +92,7 @@ def of_profile(profile: str) -> Target:
 def _of_el2(fresh: Callable[[], El2], classes: Sequence[type[Service]]) -> Target:
     specs = [
         CallSpec(function.name, fid, [
-            Argument(n, name, [Field(name, 0, 63 if fid >> 30 & 1 else 31)])
+            Argument(n, name, [Field(name, 0, 63 if fid > MASK32 or fid >> 30 & 1 else 31)])
             for n, name in enumerate(function.args, 1)
         ])
         for cls in classes for function in cls.functions() for fid in function.ids
@@ -183,14 +189,15 @@ def _judge(
     if isinstance(answer, Undef | Exit):
         return None
     if not isinstance(answer, Ret | int) or isinstance(answer, bool):
-        return "answers", f"{call.fid} is answered with {answer!r}: return a Ret or an int"
+        return "answers", f"{id_text(call.id)} is answered with {answer!r}: return a Ret or an int"
     registers = (answer,) if isinstance(answer, int) else tuple(answer)
     if len(registers) > 18 or any(not -(1 << 63) <= value <= MASK64 for value in registers):
-        return "fits", f"{call.fid} is answered with {answer!r}"
-    if registers and signed(registers[0]) < 0 and registers[0] >> 63:
-        code = signed(registers[0])
+        return "fits", f"{id_text(call.id)} is answered with {answer!r}"
+    if registers and registers[0] >> 63 and (isinstance(call, Abi) or signed(registers[0]) < 0):
+        whole = registers[0] - (1 << 64) if registers[0] > 0 else registers[0]
+        code = whole if isinstance(call, Abi) else signed(registers[0])
         if code not in target.codes:
-            return "told", f"{call.fid} is answered with {code}, which no table names"
+            return "told", f"{id_text(call.id)} is answered with {code}, which no table names"
     return _narrow(target, call, answer, made)
 
 
@@ -198,7 +205,7 @@ def _narrow(
     target: Target, call: Call, answer: Any, made: Sequence[Call]
 ) -> tuple[str, str] | None:
     """The same series again, with garbage where an SMC32 call has no arguments."""
-    if call.fid.smc64 or not call.fid.fast:
+    if isinstance(call, Abi) or call.fid.smc64 or not call.fid.fast:
         return None
     again = target.fresh()
     for earlier in made[:-1]:
@@ -206,7 +213,7 @@ def _narrow(
     dirty = call._replace(x=(call.x[0], *((v & MASK32) | _GARBAGE for v in call.x[1:8])))
     other, error = _ask(again, dirty)
     if error or other != answer:
-        return "narrow", (f"{call.fid} is answered with {answer!r}, and with "
+        return "narrow", (f"{id_text(call.id)} is answered with {answer!r}, and with "
                           f"{error or repr(other)} when x1–x7 have garbage above bit 31")
     return None
 
@@ -219,7 +226,7 @@ def _ask(handler: Handler, call: Call) -> tuple[Any, str]:
         return handler(call), ""
     except Exception as error:
         cause = error.__cause__ or error
-        return None, f"{call.fid} raises {type(cause).__name__}: {cause}"
+        return None, f"{id_text(call.id)} raises {type(cause).__name__}: {cause}"
 
 
 # -- drawing ------------------------------------------------------------------------------------
@@ -237,6 +244,12 @@ def call_of(spec: CallSpec, sanity: int) -> Any:
     from hypothesis import strategies as st
 
     word = st.integers(0, MASK64)
+    if (abi := abi_of(spec.fid)) is not None:
+        arguments = [
+            _register(argument, sanity) if sanity >= 2 else word for argument in spec.arguments
+        ]
+        made = st.tuples(*arguments)
+        return made.map(lambda values: abi.make(apart(spec.fid)[1], *values))
     registers = [st.just(spec.fid) if sanity else word]
     by_number = {argument.number: argument for argument in spec.arguments}
     for number in range(1, 8):

@@ -21,7 +21,7 @@ from emu.base.entropy import Splitmix
 from emu.base.smccc import Call
 from emu.cycles.caches import Caches, Hierarchy
 from emu.cycles.predictor import Predictor
-from emu.world.service import MpState, NoMemory, check_line
+from emu.world.service import MpState, NoMemory, check_line, check_window
 
 
 @dataclass(slots=True)
@@ -97,9 +97,12 @@ class Window(NamedTuple):
     size: int
 
     def read(self, offset: int = 0, size: int | None = None) -> bytes:
-        return self.memory.read(self.address + offset, self.size - offset if size is None else size)
+        count = self.size - offset if size is None else size
+        check_window(self, offset, count)
+        return self.memory.read(self.address + offset, count)
 
     def write(self, data: bytes, offset: int = 0) -> None:
+        check_window(self, offset, len(data))
         self.memory.write(self.address + offset, data)
 
 
@@ -198,7 +201,7 @@ class Machine:
         return Window(self._memory, address, size)
 
     def interrupt(self, vcpu: int, intid: int, level: bool) -> None:
-        check_line(intid)
+        check_line(vcpu, len(self.vcpus), intid)
         if self.drive is not None:
             self.drive(vcpu, intid, level)
 

@@ -93,7 +93,8 @@ def fields(id: int) -> list[Field]:
 def _fields_of(abi: type[Abi], number: int) -> Iterator[Field]:
     for conduit, imm in sorted(abi.instructions):
         yield Field("", "instruction", f"{conduit.upper()} #{imm:#x}", abi.title)
-    yield Field("63:0", f"x{abi.number_register}", f"{number:#x}", "its number")
+    where = "immediate" if abi.number_register is None else f"x{abi.number_register}"
+    yield Field("", where, f"{number:#x}", "its number")
     last = abi.first + abi.arguments - 1
     yield Field("", f"x{abi.first}-x{last}", "", "its arguments")
 

@@ -10,7 +10,7 @@ from emu.base.bus import RAM_BASE, Place
 from emu.base.clock import Clock
 from emu.base.entropy import Splitmix
 from emu.base.smccc import Call
-from emu.world.service import MpState, NoMemory, check_line
+from emu.world.service import MpState, NoMemory, check_line, check_window
 
 RAM = Place("RAM", RAM_BASE, 64 << 20)
 """As much as a machine with a small image has (vm.py)."""
@@ -25,11 +25,13 @@ class PaperMemory:
     written: dict[int, int]
 
     def read(self, offset: int = 0, size: int | None = None) -> bytes:
-        start = self.address + offset
         count = self.size - offset if size is None else size
+        check_window(self, offset, count)
+        start = self.address + offset
         return bytes(self.written.get(at, 0) for at in range(start, start + count))
 
     def write(self, data: bytes, offset: int = 0) -> None:
+        check_window(self, offset, len(data))
         self.written.update(enumerate(data, self.address + offset))
 
 
@@ -87,7 +89,7 @@ class PaperHost:
         return PaperMemory(address, size, self.written)
 
     def interrupt(self, vcpu: int, intid: int, level: bool) -> None:
-        check_line(intid)
+        check_line(vcpu, self.cpus, intid)
         self.interrupts.append((vcpu, intid, level))
 
     def stolen(self, vcpu: int) -> int:

@@ -123,12 +123,21 @@ class Firmware(Protocol):
         """The value of a mode (modes.py)."""
 
 
+def check_window(memory: Memory, offset: int, size: int) -> None:
+    """`NoMemory` for what lies outside a run of guest memory."""
+    if offset < 0 or size < 0 or offset + size > memory.size:
+        whole = f"is outside {memory.address:#x}..{memory.address + memory.size:#x}"
+        raise NoMemory(memory.address + offset, size, whole)
+
+
 FIRST_LINE, LAST_LINE = 16, 1019
 """INTIDs of lines: PPIs and SPIs; those below are sent, those above are special (IHI 0069)."""
 
 
-def check_line(intid: int) -> None:
-    """Refuse an INTID that is no interrupt line."""
+def check_line(vcpu: int, vcpus: int, intid: int) -> None:
+    """Refuse an INTID that is no interrupt line, and a vCPU that there is not."""
+    if not 0 <= vcpu < vcpus:
+        raise EmuError(f"there is no vCPU {vcpu} to interrupt: there are {vcpus}")
     if not FIRST_LINE <= intid <= LAST_LINE:
         raise EmuError(f"INTID {intid} is no line: PPIs are 16 to 31, SPIs 32 to {LAST_LINE}")
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abi_kit import define, define_immediate
-from emu.base.abi import ABIS, NUMBER_BITS, SMCCC, apart, is_abi
+from emu.base.abi import ABIS, NUMBER_BITS, RESERVED, SMCCC, Abi, AbiError, apart, is_abi
 from emu.base.smccc import MASK32, NOT_SUPPORTED, Call, Conduit, Ret
 from emu.world.abis.xen import Xen
 from kit import ONES
@@ -133,3 +133,22 @@ def test_a_number_in_the_immediate(imm):
     assert [call.arg(n) for n in range(1, 9)] == list(range(8))
 
 
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_words_of_a_profile_are_no_names(name):
+    with pytest.raises(AbiError, match="needs a name of its own"):
+        type("Mine", (Abi,), {"name": name, "__slots__": ()})
+
+
+def test_a_call_whose_number_is_the_immediate_is_made_by_its_instruction(own_abis):
+    class Numbered(Abi):
+        __slots__ = ()
+        name = "numbered"
+        number_register = None
+        instructions = frozenset({(Conduit.HVC, 5), (Conduit.HVC, 6)})
+
+    made = Numbered.make(6, 7)
+    assert (made.number, made.imm, made.arg(1)) == (6, 6, 7)
+    with pytest.raises(AbiError, match="no instruction of numbered makes a call of 0x7"):
+        Numbered.make(7)

@@ -237,7 +237,7 @@ def test_a_guest_that_always_goes_on_can_be_stopped(tmp_path, what, how):
         source = Descriptor(reader)
         vm = Vm(path, load=LOAD, console=Console(source))
         vm.filter(0xC600_0042, action="forward")
-        vm.board.make("gic")
+        vm.board.device("gic")
         limits = Limits(seconds=0.3 if how == "time" else 30)
         runner = Runner(vm, limits, lambda _: None, StatusLine(io.StringIO()), source, reboot=True)
         if how == "Ctrl-C":

@@ -41,8 +41,8 @@ class Reader(Service):
 
     @fn(0xC600_0042, reads=18)
     def read(self, call: Call) -> Ret:
-        place = self.host.memory(call.arg(1), 4, align=4)
-        place.write(place.read() * 2)
+        place = self.host.memory(call.arg(1), 8, align=4)
+        place.write(place.read(size=4) * 2)
         self.host.interrupt(call.vcpu, 31, True)
         return Ret.only(call.x[17], place.address, place.size)
 
@@ -57,11 +57,11 @@ def test_a_service_sees_registers_memory_and_interrupts():
     host.written.update(enumerate(b"ab\0\0", RAM_BASE + 8))
     el2 = El2("kvm-6.12", host, services=[Reader])
     call = Call((0xC600_0042, RAM_BASE + 8, *[0] * 15, 17), vcpu=1)
-    assert el2.answer(call) == (17, RAM_BASE + 8, 4)
+    assert el2.answer(call) == (17, RAM_BASE + 8, 8)
     assert host.memory(RAM_BASE + 8, 8).read() == b"ab\0\0ab\0\0"
     assert host.memory(RAM_BASE + 8, 8).read(1, 2) == b"b\0"
     assert host.interrupts == [(1, 31, True)]
-    assert el2.hypercall(0xC600_0042, RAM_BASE) == (0, RAM_BASE, 4), "what is missing is zero"
+    assert el2.hypercall(0xC600_0042, RAM_BASE) == (0, RAM_BASE, 8), "what is missing is zero"
 
 
 NOWHERE = [
@@ -95,7 +95,7 @@ def test_the_interfaces_own_error_or_the_name_of_who_has_none(address, why):
     with pytest.raises(EmuError) as caught:
         El2("kvm-6.12", services=[Rude]).answer(call)
     assert str(caught.value) == (
-        f"{__name__}.Rude: READ asks for guest memory {address:#x}..{address + 4:#x} {why}; "
+        f"{__name__}.Rude: READ asks for guest memory {address:#x}..{address + 8:#x} {why}; "
         "its no_memory may name the reply to such a call"
     )
 
@@ -104,3 +104,18 @@ def test_the_interfaces_own_error_or_the_name_of_who_has_none(address, why):
 def test_interrupts_that_are_no_lines(intid):
     with pytest.raises(EmuError, match=f"INTID {intid} is no line: PPIs are 16 to 31, SPIs 32 to"):
         PaperHost().interrupt(0, intid, True)
+
+
+@pytest.mark.parametrize(("offset", "size"), [(-8, 4), (0, 9), (8, 1), (0, -1), (9, 0)])
+def test_a_run_of_memory_has_ends(offset, size):
+    window = PaperHost().memory(RAM_BASE, 8)
+    with pytest.raises(NoMemory, match=r"is outside 0x40000000\.\.0x40000008"):
+        window.read(offset, size)
+    with pytest.raises(NoMemory, match="is outside"):
+        window.write(b"x" * 9)
+    assert window.read(8, 0) == b""
+
+
+def test_there_is_no_such_vcpu():
+    with pytest.raises(EmuError, match="no vCPU 2 to interrupt: there are 2"):
+        PaperHost(cpus=2).interrupt(2, 31, True)
