@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MASK32 = 0xFFFF_FFFF
 MASK64 = 0xFFFF_FFFF_FFFF_FFFF
@@ -155,6 +155,10 @@ class Call(NamedTuple):
     def arg32(self, n: int) -> int:
         """The low 32 bits of argument register n, for a field that is 32 bits in either width."""
         return self.x[n] & MASK32
+
+
+new_call: Any = tuple.__new__
+"""Makes a call of any class from its fields; the class's own way takes twice as long."""
 
 
 class Ret(tuple[int, ...]):

@@ -91,6 +91,8 @@ _REGISTERS: dict[str, int] = {
 }
 """UC_ARM64_REG_*."""
 REG_CP_REG = 290
+_PC = _REGISTERS["PC"]
+_ONLY_PC = (ctypes.c_int32 * 1)(_PC)
 _SYSTEM_REGISTERS = {
     **{name: place for name, place in arch.VCPU_REGISTERS.items() if name not in _REGISTERS},
     **arch.DEBUG_REGISTERS,
@@ -263,7 +265,6 @@ class Cpu:
             *range(first, first + 8 * len(X_REGISTERS), 8)
         )
         self._place = ctypes.byref(self._word)
-        self._number = (ctypes.c_int32 * 1)()
         self._word_place = (ctypes.c_void_p * 1)(ctypes.addressof(self._word))
         buffer = ctypes.c_uint32(TCG_BUFFER)
         if CORES[core].model != _A72:  # Unicorn's own default
@@ -319,11 +320,13 @@ class Cpu:
             self.lib.uc_reg_write(self.handle, REG_CP_REG, ctypes.byref(cell))
         else:
             self._word.value = value
-            # Not uc_reg_write, which for PC also sets skip_sync_pc_on_exit: until the next start,
-            # a store that fails then finds PC at its block's beginning (unicorn 2.1.4 uc.c:
-            # uc_reg_write, cputlb.c:store_helper). uc_reg_write_batch writes the same and no more.
-            self._number[0] = number
-            self.lib.uc_reg_write_batch(self.handle, self._number, self._word_place, 1)
+            if number == _PC:
+                # Not uc_reg_write, which also sets skip_sync_pc_on_exit: until the next start, a
+                # store that fails then finds PC at its block's beginning (unicorn 2.1.4 uc.c:
+                # uc_reg_write, cputlb.c:store_helper). uc_reg_write_batch writes PC and no more.
+                self.lib.uc_reg_write_batch(self.handle, _ONLY_PC, self._word_place, 1)
+            else:
+                self.lib.uc_reg_write(self.handle, number, self._place)
 
     def read_x(self, count: int) -> tuple[int, ...]:
         """x0 onward, in one call."""

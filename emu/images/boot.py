@@ -88,7 +88,7 @@ def default_memory(path: str | os.PathLike[str], *, in_flash: bool = False) -> i
     if in_flash:
         return LINUX_MEMORY
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             head = file.read(_LINUX.size)
     except (OSError, ValueError):
         return MEMORY  # load_image says what is wrong
@@ -118,7 +118,7 @@ def _read(wish: Wish) -> bytes:
             wish.refuse("is not a regular file; copy it to one first")
         if status.st_size > FILE_MAX:
             wish.refuse(f"has {status.st_size // MIB} MiB, more than any guest image; is it one?")
-        with open(wish.path, "rb") as file:
+        with open(wish.path, "rb", buffering=0) as file:
             data = file.read()
     except (OSError, ValueError) as error:  # ValueError: a NUL inside the path
         wish.refuse(f"cannot be read: {getattr(error, 'strerror', None) or error}")

@@ -7,13 +7,12 @@ A handled call is answered inside the trap; only what leaves the machine stops i
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from emu.arm.arch import INSN_SIZE, SysReg
 from emu.base import exits
 from emu.base.bus import absent_device
 from emu.base.exits import Exit
-from emu.base.smccc import UNDEF, Call, Conduit, Ret, Retry
+from emu.base.smccc import UNDEF, Call, Conduit, Ret, Retry, new_call
 from emu.cycles.tolls import Event, Tolls
 from emu.engine.engine import Access, Engine, Stop
 from emu.engine.taken import Taken
@@ -31,8 +30,6 @@ ALL_REGISTERS = 18
 """x0–x17 of a forwarded call (DEN0028 1.2)."""
 ICC_SGI = tuple(SysReg(3, 0, 12, 11, op2) for op2 in (5, 6, 7))
 """ICC_SGI1R_EL1, ICC_ASGI1R_EL1, ICC_SGI0R_EL1: a write sends an interrupt (IHI 0069)."""
-_new_call: Any = tuple.__new__
-"""Makes a call of any class from its fields; the class's own way takes twice as long."""
 
 
 class TrapHandler:
@@ -92,7 +89,7 @@ class TrapHandler:
             kind, count = monitor.reading(conduit, imm)
             if count > len(x):
                 x = self._engine.arguments(count)
-        call = _new_call(kind, (x, conduit, imm, self._scheduler.current.index))
+        call = new_call(kind, (x, conduit, imm, self._scheduler.current.index))
         self.calls += 1
         self.last_call = call
         if self.tolls:

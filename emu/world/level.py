@@ -15,7 +15,7 @@ from typing import Any
 
 from emu.base.abi import is_abi
 from emu.base.errors import ProfileError
-from emu.base.smccc import MASK32, Conduit
+from emu.base.smccc import MASK32, Call, Conduit
 from emu.world.abis import id_text
 from emu.world.modes import SERVICE_MODES
 from emu.world.policy import Gate, Policy, RegisterKind
@@ -64,10 +64,10 @@ class Level:
         self._instructions: dict[tuple[Conduit, int], str] = {}
         """Where own services' conventions lead which the profile does not know."""
         for name, options in profile.services.items():
-            self._add_named(name, options, f"{profile.place('services', name)}: ")
+            self._add_named(name, options)
         for mode, value in SERVICE_MODES.items():
             if profile.modes[mode] == value:
-                self._add_named(mode, {}, "")
+                self._add_named(mode)
         for cls in self.own_classes:
             self._bring(cls)
             self._add(cls, {})
@@ -77,12 +77,15 @@ class Level:
 
     # -- its services -------------------------------------------------------------------------
 
-    def _add_named(self, name: str, options: Mapping[str, object], place: str) -> None:
+    def _add_named(self, name: str, options: Mapping[str, object] | None = None) -> None:
+        """A service that ships, with what its table says: none where a mode brings it."""
         try:
             cls = service_class(name)
-            self._check_reached(cls)
-            self._add(cls, options)
+            if cls.abi is not Call:
+                self._check_reached(cls)
+            self._add(cls, options or {})
         except ProfileError as error:
+            place = "" if options is None else f"{self.profile.place('services', name)}: "
             raise ProfileError(f"{place}{error}") from None
 
     def _add(self, cls: type[Service], options: Mapping[str, object]) -> None:
@@ -210,7 +213,8 @@ class Level:
 
     def register(self, name: str) -> int | None:
         """A firmware register as the calling vCPU has it, None where there is none."""
-        return self._own.get(self._asking.vcpu, self._shared).policy.values.get(name)
+        view = self._own.get(self._asking.vcpu, self._shared) if self._own else self._shared
+        return view.policy.values.get(name)
 
     def mode(self, key: str) -> str:
         """The value of a mode (modes.py)."""

@@ -14,13 +14,12 @@ a policy changes; each further call is one dictionary look-up and the service's 
 from __future__ import annotations
 
 import errno
-import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from emu.base.errors import EmuError, PolicyError, ProfileError
-from emu.base.smccc import MASK64, Call, Conduit
+from emu.base.smccc import MASK64, Call, Conduit, new_call
 from emu.world.abis import abi_class, knows_abi
 from emu.world.level import Asking, Level
 from emu.world.policy import Action, FilterRange, Gate, Policy
@@ -73,6 +72,8 @@ class Monitor:
             if type(service).entered is not Service.entered
         )  # fmt: skip
         """Of services that want to hear that a vCPU is about to run."""
+        self.usual = False
+        """Whether it is known that every call with the immediate 0 is read by SMCCC: most are."""
 
     # -- the level that is reached first ----------------------------------------------------------
 
@@ -212,17 +213,14 @@ class Monitor:
         x = (fid, *args, *_ZEROES[len(args) :])
         if min(x) < 0 or max(x) > MASK64:
             x = tuple(value & MASK64 for value in x)
+        if self.usual and not imm:  # as read() finds too, without its table
+            return self.answer(new_call(Call, (x, _CONDUITS[conduit], imm, vcpu)))
         return self.answer(self.read(x, _CONDUITS[conduit], imm, vcpu))
 
     def read(self, x: tuple[int, ...], conduit: Conduit, imm: int, vcpu: int = 0) -> Call:
         """A call as this world reads it; registers that are missing are zero."""
         kind, count = self.reading(conduit, imm)
         return kind(x + (0,) * (count - len(x)), conduit, imm, vcpu)
-
-    @functools.cached_property
-    def usual(self) -> bool:
-        """Whether every call with the immediate 0 is read by SMCCC: most worlds are like that."""
-        return all(self.reading(conduit, 0)[0] is Call for conduit in Conduit)
 
     def reading(self, conduit: Conduit, imm: int) -> _Reading:
         """How this world reads an instruction; remembered until a policy changes."""
@@ -233,6 +231,8 @@ class Monitor:
             # An immediate may be another interface's, whose registers tell what a guest meant.
             usual = ALL_ARGUMENTS if imm else ARGUMENT_REGISTERS
             self._readings[key] = kind, getattr(kind, "registers", usual)
+            if not imm:
+                self.usual = all(self.reading(other, 0)[0] is Call for other in Conduit)
         return self._readings[key]
 
     def answer(self, call: Call) -> Answer:
@@ -275,10 +275,12 @@ class Monitor:
 
     def _find_route(self, number: int, imm: int, conduit: Conduit, vcpu: int) -> Route:
         """Down through the levels, to the first that does not pass the call on."""
+        if len(self.levels) == 1:
+            return self.top.route(number, conduit, imm, vcpu)
         steps: tuple[str, ...] = ()
         for level in self.levels:
             route = level.route(number, conduit, imm, vcpu)
-            where = f"{level.profile.level}, " if len(self.levels) > 1 else ""
+            where = f"{level.profile.level}, "
             steps += tuple(f"{where}{step}" for step in route.steps)
             if route.answer is not passed_down:
                 break

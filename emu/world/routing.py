@@ -73,6 +73,8 @@ class Router:
         self.profile, self.policy, self._functions = profile, policy, functions
         self._instructions, self._host = instructions, host
         self.modes = profile.modes
+        self._interface: tuple[object, tuple[str, str, str]] = None, ("", "", "")
+        """The last instruction that was asked for, with its interface: mostly it is the same."""
 
     def look_up(self, fid: int) -> FunctionId:
         """The identifier as functions are found by: without the SVE hint where there is one."""
@@ -121,6 +123,11 @@ class Router:
 
     def interface(self, conduit: Conduit, imm: int) -> tuple[str, str, str]:
         """Which interface the instruction leads to, by which rule, from which source."""
+        if self._interface[0] != (conduit, imm):
+            self._interface = (conduit, imm), self._find_interface(conduit, imm)
+        return self._interface[1]
+
+    def _find_interface(self, conduit: Conduit, imm: int) -> tuple[str, str, str]:
         profile = self.profile
         if own := self._instructions.get((conduit, imm)):
             return own, f"{conduit.upper()} #{imm:#x} is {own}'s", ""

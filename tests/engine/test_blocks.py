@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import places
 from emu.arm import arch
 from emu.arm.timers import NEVER
+from emu.base import exits
 from emu.engine.cpu import BLOCK_CALLBACK
 from emu.engine.engine import UNTIL, Engine, Stop
 from emu.machine.vm import Vm
@@ -29,6 +30,7 @@ from engine_kit import (
     NOWHERE,
     RAM,
     SPSR_EL1,
+    VBAR_EL1,
     VECTORS,
     WFI,
     Recorder,
@@ -45,6 +47,7 @@ from engine_kit import (
     ldr,
     machine,
     madd,
+    mov,
     movz,
     mrs,
     msr,
@@ -55,6 +58,7 @@ from engine_kit import (
     tbz,
     udf,
 )
+from guest_kit import LOAD
 
 GUESTS = sorted(places.GUESTS.glob("*.elf"))
 HOOK_CODE = 1 << 2
@@ -284,6 +288,21 @@ def test_software_step_at_el1(native):
     assert (pcs[:4], isv[:4]) == ([8, 12, 16, 20], [0, 1, 1, 1])
     assert engine.get("X2") == 2
     assert engine.instructions == len(program) + len(SET_SPSR_SS) * len(pcs)
+
+
+@halves
+@pytest.mark.parametrize("core", ["cortex-a53", "cortex-a72"])
+def test_software_step_on_a_core_with_a_model(tmp_path, native, core):
+    """Where a step is due Unicorn makes a block of no instruction: it costs nothing."""
+    path = tmp_path / "guest.bin"
+    body = [msr(MDSCR_EL1, 1), DAIFCLR_D, add(2, 2, 1), b(1), add(2, 2, 1), DAIFSET_D, WFI]
+    words = [*mov(0, LOAD + 0x800), msr(VBAR_EL1, 0), *mov(1, KDE_SS), *body]
+    path.write_bytes(code(*words).ljust(0xA00, b"\0") + code(*SET_SPSR_SS))
+    vm = Vm(path, load=LOAD, core=core, native=native)
+    assert isinstance(vm.run(1_000_000), exits.Wfi)
+    assert vm.engine.get("X2") == 2
+    steps = 5  # pending at once, and behind each of four
+    assert vm.stats().instructions == len(words) + steps * len(SET_SPSR_SS)
 
 
 @halves

@@ -19,8 +19,10 @@ from engine_kit import (
     EL1H,
     EL1T,
     ERET,
+    ESR_EL1,
     ISB,
     MPIDR_EL1,
+    NE,
     NOP,
     NOWHERE,
     RAM,
@@ -34,6 +36,7 @@ from engine_kit import (
     add,
     at_level,
     b,
+    b_if,
     br,
     code,
     go,
@@ -162,6 +165,48 @@ def test_guest_turns_its_mmu_on(native):
     assert go(engine) is Stop.WFI
     assert engine.get("X3") == 0x2A
     assert engine.instructions == len(words)
+
+
+STRB, STP = 0x3900_0001, 0xA900_0C02  # strb w1, [x0]; stp x2, x3, [x0]
+TOUCHES = {"ldr": ldr(1, 0), "str": store(1, 0), "strb": STRB, "stp": STP}
+RETURN_FROM_SVC = [mrs(9, ESR_EL1), 0xD35A_FD29, subs(9, 9, 0x15), b_if(NE, 2), ERET, WFI]
+"""A handler: LSR X9, X9, #26 is the class of the exception, 0x15 that of SVC."""
+
+
+def after_svc(native: bool, word: int) -> Engine:
+    """A machine that goes through an exception and a branch, and then touches what x0 points to."""
+    engine = machine(native, svc(), b(1), add(21, 21, 1), NOP, word, WFI)
+    engine.write(VECTORS + 0x200, code(*RETURN_FROM_SVC))
+    engine.set("X0", NOWHERE)
+    return engine
+
+
+@halves
+@pytest.mark.parametrize("word", TOUCHES.values(), ids=TOUCHES)
+def test_an_abort_after_an_exception_is_at_its_own_address(native, word):
+    """ELR_EL1 is the access's, not its block's beginning (cpu.py:set)."""
+    engine, traps = after_svc(native, word), Recorder()
+    assert go(engine, traps) is Stop.WFI
+    assert [pc - CODE for _, _, pc, _ in traps.exceptions] == [0, 16]
+    assert engine.get("ELR_EL1") == CODE + 16
+    assert engine.get("X21") == 1
+
+
+@halves
+@pytest.mark.parametrize("word", TOUCHES.values(), ids=TOUCHES)
+def test_a_device_met_after_an_exception_is_touched_once(native, word):
+    """It is mapped at its first touch, and only the access is made again."""
+    engine, traps, device = after_svc(native, word), Recorder(), Register()
+
+    def attach(address: int) -> bool:
+        engine.map_device(NOWHERE, 0x1000, device)
+        return True
+
+    traps.attach = attach
+    assert go(engine, traps) is Stop.WFI
+    assert engine.get("X21") == 1
+    assert len(device.log) == {STP: 4, STRB: 1}.get(word, 2), "in words"
+    assert engine.get("PC") == CODE + 24
 
 
 @halves

@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from emu.arm.arch import SysReg
-from emu.arm.pmu import COUNTERS, INST_RETIRED, PMCCNTR_EL0, PMCR_EL0, PMUSERENR_EL0
+from emu.arm.pmu import COUNTERS, INST_RETIRED, PMCCNTR_EL0, PMCEID0_EL0, PMCR_EL0, PMUSERENR_EL0
 from emu.arm.timers import PHYSICAL, PPI, VIRTUAL
 from emu.base import exits
 from emu.base.bus import FLASH
@@ -82,6 +82,34 @@ def test_a_timer_wakes_and_interrupts(tmp_path, native, timer):
     assert vm.engine.get("X20") == PPI[timer]
     assert (vm.engine.get("X21"), vm.engine.get("X22")) == (1, 1)
     assert 80_000 <= vm.clock.cycles < 80_100, "the clock jumps to the timer"
+
+
+@both
+@pytest.mark.parametrize("timer", [PHYSICAL, VIRTUAL])
+def test_a_level_is_pending_as_long_as_its_line_is_up(tmp_path, native, timer):
+    """GICR_ISPENDR0 and ISR_EL1 after the timer fired, was taken, was masked, and was ended.
+
+    IHI 0069H, 4.1.2: what is pending by its level is so until the level goes down; DDI 0487,
+    ISR_EL1: what is signalled, masked by PSTATE or not.
+    """
+    ispendr, isr = 0x080B_0200, SysReg(3, 0, 12, 1, 0)
+    look = [[ldr_w(n, 1), mrs(n + 1, isr)] for n in range(10, 18, 2)]
+    words = [
+        *mov(1, ispendr), WFI,
+        *look[0], mrs(20, IAR1),
+        *look[1], *mov(0, 2), msr(CTL[timer], 0),
+        *look[2], msr(EOIR1, 20),
+        *look[3], WFI,
+    ]  # fmt: skip
+    vm = guest(tmp_path, words, native=native)
+    open_gic(vm, PPI[timer])
+    timers = vm.machine.vcpus[0].timers
+    timers.cval[timer], timers.ctl[timer] = 5_000, 1
+    vm.engine.use_timers(timers)
+    assert isinstance(vm.run(1_000_000), exits.Wfi)
+    seen = [vm.engine.get(f"X{n}") for n in range(10, 18)]
+    pending = [value >> PPI[timer] & 1 for value in seen[::2]]
+    assert (pending, seen[1::2]) == ([1, 1, 0, 0], [0x80, 0, 0, 0])
 
 
 @both
@@ -287,6 +315,16 @@ def test_monitor_counts_what_the_vcpu_runs(tmp_path):
     vm.run(1_000_000)
     assert vm.engine.get("X3") - vm.engine.get("X2") == 11
     assert vm.engine.get("X4") - vm.engine.get("X3") < 20, "waiting is not counted"
+
+
+@both
+@pytest.mark.parametrize("core", ["flat", "cortex-a53"])
+def test_what_a_monitor_counts_does_not_depend_on_what_ran_before(tmp_path, native, core):
+    words = [mrs(2, PMCEID0_EL0), WFI]
+    first, second = (guest(tmp_path, words, core=core, native=native) for _ in range(2))
+    first.run(1_000_000)
+    second.run(1_000_000)
+    assert first.engine.get("X2") == second.engine.get("X2") != 0
 
 
 @both

@@ -512,7 +512,7 @@ def test_nothing_new_is_forgotten():
     assert {*vars(vm.el2.top)} == level
     assert vars(vm.el2).keys() == {
         "host", "levels", "top", "own_services", "own_classes", "listeners", "_asking",
-        "_routes", "_own_routes", "_readings",  # worked out anew
+        "_routes", "_own_routes", "_readings", "usual",  # worked out anew
     }  # fmt: skip
     assert {field.name for field in fields(Policy)} == {
         field.name for field in fields(snapshot._PolicyState)

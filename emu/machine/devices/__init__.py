@@ -35,7 +35,8 @@ def _devices_in(place: str) -> list[type[BoardDevice]]:
 def with_own(own: tuple[type[BoardDevice], ...]) -> tuple[type[BoardDevice], ...]:
     """All devices of a board, a user's own behind the others; EmuError where two are at odds."""
     kinds = (*device_classes(), *own)
-    for at, kind in enumerate(kinds[len(kinds) - len(own) :], len(kinds) - len(own)):
+    for at in range(len(kinds) - len(own), len(kinds)):
+        kind = kinds[at]
         if not kind.name or not kind.places:
             raise EmuError(f"device {kind.__qualname__}: give it a name and places")
         for other in kinds[:at]:

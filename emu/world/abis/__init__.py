@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from emu.base.abi import ABIS, SMCCC, Abi, apart, is_abi
+from emu.base.abi import ABIS, RESERVED, SMCCC, Abi, apart, is_abi
 from emu.base.smccc import Call, Conduit, FunctionId
 
 
@@ -12,7 +12,7 @@ def abi_class(name: str) -> type[Call]:
     """The class of calls of a name: `Call` itself for SMCCC; KeyError where there is none."""
     if name == SMCCC:
         return Call
-    if name not in ABIS and name.isidentifier():
+    if name not in ABIS and name not in RESERVED and name.isidentifier():
         place = f"{__name__}.{name}"
         try:
             importlib.import_module(place)

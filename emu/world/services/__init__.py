@@ -5,6 +5,7 @@ They never import each other.
 
 from __future__ import annotations
 
+import functools
 import importlib
 
 from emu.base.errors import ProfileError
@@ -18,6 +19,7 @@ def service_names() -> tuple[str, ...]:
     return tuple(module.name for module in pkgutil.iter_modules(__path__))
 
 
+@functools.cache
 def service_class(name: str) -> type[Service]:
     """The class that a profile's `[services.NAME]` table configures."""
     place = f"{__name__}.{name}"
