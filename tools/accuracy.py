@@ -35,9 +35,8 @@ from emu.arm.a64 import Branch, decode  # noqa: E402
 from emu.base.errors import EmuError  # noqa: E402
 from emu.cycles.block_costs import BlockCosts  # noqa: E402
 from emu.cycles.caches import Caches  # noqa: E402
-from emu.cycles.cores import core, names  # noqa: E402
+from emu.cycles.cores import caches, core, names  # noqa: E402
 from emu.cycles.cores.chains import is_chained  # noqa: E402
-from emu.cycles.cores.hierarchies import CACHES  # noqa: E402
 from emu.cycles.model import SIXTEENTHS  # noqa: E402
 from emu.cycles.predictor import Predictor  # noqa: E402
 from emu.engine.engine import Engine  # noqa: E402
@@ -149,7 +148,7 @@ def each(
     def found(timing: Timing) -> float:
         return difference(program, arguments, counts, name, timing)
 
-    cache = found(Timing.CACHE) if name in CACHES else 0
+    cache = found(Timing.CACHE) if caches(name) else 0
     return found(Timing.BLOCK), found(Timing.BRANCH), cache
 
 

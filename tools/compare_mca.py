@@ -33,8 +33,6 @@ sys.path.insert(0, str(ROOT))
 from emu.arm.a64 import Branch, Flag, decode  # noqa: E402
 from emu.cycles.model import SIXTEENTHS, CostModel  # noqa: E402
 
-MCPU = {"cortex-a72": "cortex-a57", "cortex-a76": "neoverse-n1"}
-"""Whose LLVM model a core's tables are, where it is not its own name."""
 TURNS = 64
 LONGEST = 64
 """Instructions of a block; longer ones are unrolled copies of one thing."""
@@ -209,6 +207,7 @@ def mape(compared: Sequence[Compared]) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    from emu.arm.cores import BORROWED
     from emu.cycles.cores import core
 
     parser = argparse.ArgumentParser(prog="compare_mca.py", description=__doc__.split("\n")[0])
@@ -221,7 +220,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         blocks = collect(options.elf, options.blocks)
         for name in cores:
-            found = compare(core(name, compatible=True), blocks, MCPU.get(name, name))
+            found = compare(core(name, compatible=True), blocks, BORROWED.get(name, name))
             print(f"{name:<12} {len(found):>6} blocks, MAPE {mape(found):5.2f} %")
             show_worst(found, options.worst)
     except McaError as error:

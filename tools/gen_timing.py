@@ -30,9 +30,11 @@ from timing_core import NEEDED, Core
 from timing_mca import Mca, McaError
 from timing_words import CONSUMER, PRODUCER, Form, disassemble, forms
 
+from emu.arm.cores import BORROWED, TIMED
+
 TABLES = Path(__file__).parent.parent / "emu" / "cycles" / "cores" / "tables.json"
-CORES = ("cortex-a53", "cortex-a55", "cortex-a57", "neoverse-n1", "neoverse-v1", "neoverse-n2")
-"""The distinct models; other cores borrow one (emu/cycles/cores/tables.py)."""
+CORES = tuple(name for name in TIMED if name not in BORROWED)
+"""The distinct models; other cores borrow one."""
 VERSION = 22
 SCHEMA = 1
 ABOUT = "derived with llvm-mca {} (LLVM project, Apache-2.0 WITH LLVM-exception)"

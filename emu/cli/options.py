@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from emu.arm.cores import CORES, DEFAULT_CORE
 from emu.base.smccc import Conduit
 from emu.cli.arguments import (
     forward,
@@ -17,7 +18,6 @@ from emu.cli.arguments import (
     several,
     size,
 )
-from emu.engine.cpu import CORES, DEFAULT_CORE
 from emu.world.profile import DEFAULT_PROFILE, profile_names
 
 if TYPE_CHECKING:

@@ -101,7 +101,7 @@ def _table(move: Cost, barrier: Cost, eret: Cost) -> dict[str, Cost]:
     }
 
 
-def _like(table: Mapping[str, Cost], core: str) -> dict[str, Cost]:
+def like(table: Mapping[str, Cost], core: str) -> dict[str, Cost]:
     """Another core's table, for one nobody has measured."""
     return {
         name: cost._replace(
@@ -114,18 +114,7 @@ def _like(table: Mapping[str, Cost], core: str) -> dict[str, Cost]:
     }
 
 
-_A53 = _table(_MOVE_A53, _BARRIER_A53, _ERET_A53)
-_A57 = _table(_MOVE_A57, _BARRIER_A72, _ERET)
-_N1 = _table(_MOVE_N1, _BARRIER_N1, _ERET)
-
-SYSTEM: Mapping[str, Mapping[str, Cost]] = {
-    "cortex-a53": _A53,
-    "cortex-a55": _like(_A53, "cortex-a53"),
-    "cortex-a57": _A57,
-    "cortex-a72": _A57,
-    "cortex-a76": _like(_N1, "neoverse-n1"),
-    "neoverse-n1": _N1,
-    "neoverse-v1": _like(_N1, "neoverse-n1"),
-    "neoverse-n2": _like(_N1, "neoverse-n1"),
-}
-"""Core → class of system instruction → its figure."""
+A53 = _table(_MOVE_A53, _BARRIER_A53, _ERET_A53)
+A57 = _table(_MOVE_A57, _BARRIER_A72, _ERET)
+N1 = _table(_MOVE_N1, _BARRIER_N1, _ERET)
+"""Class of system instruction → its figure; each core's file says which it has (cores/)."""

@@ -17,9 +17,10 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from emu.arm import arch
+from emu.arm.cores import CORES, DEFAULT_CORE
 from emu.base.errors import EngineError
 
 ARCH_ARM64, MODE_ARM = 2, 0
@@ -39,39 +40,10 @@ CTL_TCG_BUFFER_SIZE = CTL_WRITE | 1 << 26 | 13
 TCG_BUFFER = 16 << 20
 """Bytes for translated code: 1 GiB by default, far more than any guest here fills."""
 
-class Core(NamedTuple):
-    """A core by name: which of Unicorn's executes, what the device tree calls it, and its MIDR_EL1
-    where that is not the one that executes."""
-
-    model: int
-    compatible: str
-    midr: int = 0
-
-
-_A57, _A53, _A72, _MAX = range(4)
+_MODELS = {"cortex-a57": 0, "cortex-a53": 1, "cortex-a72": 2, "max": 3}
 """UC_CPU_ARM64_*."""
-DEFAULT_CORE = "flat"
-CORES = {
-    DEFAULT_CORE: Core(_A72, "arm,cortex-a72"),
-    "cortex-a53": Core(_A53, "arm,cortex-a53"),
-    "cortex-a55": Core(_MAX, "arm,cortex-a55", 0x412F_D050),
-    "cortex-a57": Core(_A57, "arm,cortex-a57"),
-    "cortex-a72": Core(_A72, "arm,cortex-a72"),
-    "cortex-a76": Core(_MAX, "arm,cortex-a76", 0x414F_D0B1),
-    "neoverse-n1": Core(_MAX, "arm,neoverse-n1", 0x414F_D0C1),
-    "neoverse-n2": Core(_MAX, "arm,neoverse-n2", 0x410F_D493),
-    "neoverse-v1": Core(_MAX, "arm,neoverse-v1", 0x411F_D402),
-    "max": Core(_MAX, "arm,armv8"),
-}
-"""Those with a MIDR_EL1 here, as QEMU's cores of these names have it (qemu v10.0
-target/arm/tcg/cpu64.c), are of Armv8.2 and later: Unicorn has none but `max`, so they run as that.
-"""
-
-
-def has_pan(core: str) -> bool:
-    """PSTATE.PAN came with Armv8.1."""
-    return CORES[core].model == _MAX
-
+_DEFAULT_MODEL = "cortex-a72"
+"""Unicorn's own."""
 
 X_REGISTERS = (*range(199, 228), 1, 2)
 """UC_ARM64_REG_X0 to X30."""
@@ -267,10 +239,10 @@ class Cpu:
         self._place = ctypes.byref(self._word)
         self._word_place = (ctypes.c_void_p * 1)(ctypes.addressof(self._word))
         buffer = ctypes.c_uint32(TCG_BUFFER)
-        if CORES[core].model != _A72:  # Unicorn's own default
-            self.require(
-                self.lib.uc_ctl(self.handle, CTL_CPU_MODEL, ctypes.c_int(CORES[core].model))
-            )
+        executes = CORES[core].executes
+        if executes != _DEFAULT_MODEL:
+            model = ctypes.c_int(_MODELS[executes])
+            self.require(self.lib.uc_ctl(self.handle, CTL_CPU_MODEL, model))
         self.require(self.lib.uc_ctl(self.handle, CTL_TCG_BUFFER_SIZE, buffer))
         self.set("PSTATE", arch.PSTATE_EL1H_MASKED)
         # Any system register write after PSTATE rebuilds Unicorn's cached flags.

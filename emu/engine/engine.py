@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol
 
 from emu.arm import arch
 from emu.arm.arch import SysReg
+from emu.arm.cores import DEFAULT_CORE, has_pan
 from emu.arm.timers import NEVER, Timers
 from emu.base.clock import COUNTER_HZ
 from emu.base.errors import EngineError
@@ -30,7 +31,6 @@ from emu.engine.calibrate import calibrate
 from emu.engine.calls import REPLIES
 from emu.engine.cpu import (
     CODE_CALLBACK,
-    DEFAULT_CORE,
     HOOK_CODE,
     HOOK_MEM_READ,
     HOOK_MEM_UNMAPPED,
@@ -42,7 +42,6 @@ from emu.engine.cpu import (
     Context,
     Cpu,
     function_address,
-    has_pan,
     register_number,
 )
 from emu.engine.exceptions import (

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from emu.arm.cores import DEFAULT_CORE
 from emu.base import exits
 from emu.base.endings import STATUS_LIMIT, Ending, ending_of
 from emu.base.smccc import Ret
-from emu.engine.cpu import DEFAULT_CORE
 from emu.judge.discovery import LOOK, Inspector, Verdict
 from emu.judge.following import Follower
 from emu.machine.instrument import CallRecord, Instrument

@@ -19,6 +19,7 @@ from typing import Any
 
 from emu.arm import pmu
 from emu.arm.arch import PSTATE_F, PSTATE_I, BlockEnd, SysReg, current_el
+from emu.arm.cores import CORES
 from emu.arm.identification import MIDR_EL1, REGISTERS, coherent
 from emu.arm.timers import NEVER, PHYSICAL, PPI, VIRTUAL
 from emu.base.bus import FIRST_SPI, Line
@@ -26,7 +27,6 @@ from emu.base.clock import Clock
 from emu.base.console import Console
 from emu.cycles.caches import Caches
 from emu.cycles.tolls import Event, Tolls
-from emu.engine.cpu import CORES
 from emu.engine.engine import Engine
 from emu.engine.registers import ISR_EL1, is_gic, is_monitor
 from emu.machine.device import BoardDevice, Front

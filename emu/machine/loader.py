@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from emu.arm.cores import CORES, DEFAULT_CORE
 from emu.base.errors import BootError
 from emu.base.smccc import Conduit
-from emu.engine.cpu import CORES, DEFAULT_CORE
 from emu.images.boot import place_dtb
 from emu.images.devicetree import (
     Board,

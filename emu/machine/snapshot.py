@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from emu.arm.cores import CORES
 from emu.arm.pmu import COUNTERS
 from emu.arm.pmu import State as PmuState
 from emu.base import exits, savefile
@@ -38,7 +39,7 @@ from emu.base.state import U32, U128, Count, Cycles, from_state, to_state
 from emu.cycles.caches import Caches
 from emu.cycles.model import SIXTEENTHS
 from emu.cycles.predictor import Predictor
-from emu.engine.cpu import CORES, STATE, VECTORS
+from emu.engine.cpu import STATE, VECTORS
 from emu.engine.engine import MONITOR, Engine
 from emu.engine.taken import Taken
 from emu.images.boot import load_image

@@ -13,10 +13,10 @@ import enum
 import functools
 from typing import TYPE_CHECKING
 
+from emu.arm.cores import CORES, TIMED
 from emu.base.errors import EmuError
 from emu.cycles.block_costs import BlockCosts
 from emu.cycles.model import SIXTEENTHS, BlockCost, CostModel
-from emu.engine.cpu import CORES, DEFAULT_CORE
 
 if TYPE_CHECKING:
     from emu.cycles.block_cache import BlockCache
@@ -37,10 +37,6 @@ class Timing(enum.StrEnum):
         return self in (Timing.BRANCH, Timing.CACHE)
 
 
-UNTIMED = (DEFAULT_CORE, "max")
-"""Cores that no hardware is: an instruction is a cycle."""
-
-
 def choose_timing(core: str, name: str | None) -> Timing:
     """What a name means on a core; EmuError where it means nothing.
 
@@ -49,19 +45,20 @@ def choose_timing(core: str, name: str | None) -> Timing:
     if core not in CORES:
         raise EmuError(f"no core {core!r}; there is {', '.join(CORES)}")
     if name is None:
-        return Timing.FLAT if core in UNTIMED else Timing.BLOCK
+        return Timing.BLOCK if core in TIMED else Timing.FLAT
     if name not in tuple(Timing):
         raise EmuError(f"--timing {name}: it is one of {', '.join(Timing)}")
-    if core in UNTIMED and name != Timing.FLAT:
-        timed = ", ".join(name for name in CORES if name not in UNTIMED)
-        raise EmuError(f"--timing {name} needs a --core whose times are known: {timed}")
+    if core not in TIMED and name != Timing.FLAT:
+        raise EmuError(
+            f"--timing {name} needs a --core whose times are known: {', '.join(TIMED)}"
+        )
     if name == Timing.CACHE:
-        from emu.cycles.cores.hierarchies import CACHES
+        from emu.cycles.cores import cached, caches
 
-        if core not in CACHES:
+        if caches(core) is None:
             raise EmuError(
                 f"--timing {name}: nobody we can cite has measured the caches of {core}; "
-                f"there is {', '.join(CACHES)}"
+                f"there is {', '.join(cached())}"
             )
     return Timing(name)
 
@@ -103,7 +100,7 @@ def block_costs_of(core: str, timing: Timing = Timing.BLOCK) -> BlockCosts:
         if not _opened:
             atexit.register(keep_block_costs)
         other = _opened.get((core, not chained))
-        cache = other[1] if other else BlockCache(path_of(core) if core not in UNTIMED else None)
+        cache = other[1] if other else BlockCache(path_of(core) if core in TIMED else None)
         charges = BlockCosts(_Later(core), cache, is_chained if chained else None)
         _opened[core, chained] = charges, cache
     return _opened[core, chained][0]

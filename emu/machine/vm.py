@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
+from emu.arm.cores import DEFAULT_CORE
 from emu.arm.timers import NEVER
 from emu.base import exits
 from emu.base.bus import FLASH
@@ -24,7 +25,6 @@ from emu.base.pages import PAGE, find_runs
 from emu.base.smccc import Conduit
 from emu.cycles.model import SIXTEENTHS
 from emu.cycles.tolls import Tolls, open_tolls
-from emu.engine.cpu import DEFAULT_CORE
 from emu.engine.engine import Engine
 from emu.images.boot import Parts, default_memory, load_image
 from emu.images.image import Image, ImageKind, Ram

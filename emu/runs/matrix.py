@@ -15,9 +15,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from emu.arm.cores import DEFAULT_CORE
 from emu.base.endings import Ending
 from emu.base.errors import EmuError
-from emu.engine.cpu import DEFAULT_CORE
 from emu.judge.trial import Outcome, Setup
 from emu.world.monitor import El2
 from emu.world.profile import load_profile, profile_names

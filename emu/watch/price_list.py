@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from emu.arm.cores import TIMED
 from emu.base.errors import EmuError
+from emu.cycles.cores import system_costs
 from emu.cycles.model import Cost
-from emu.cycles.system_prices import SYSTEM
 from emu.cycles.trap_prices import PROFILES, TrapPrices, trap_prices
 
 TITLES = ("", "cycles", "±", "measured on", "source")
@@ -32,7 +33,7 @@ def figures(name: str) -> dict[str, Cost]:
     """
     if name not in names():
         raise EmuError(f"nothing has the costs {name!r}; there are {', '.join(names())}")
-    return dict(SYSTEM[name] if name in SYSTEM else trap_prices(name).figures())
+    return dict(system_costs(name) if name in TIMED else trap_prices(name).figures())
 
 
 def rows(name: str) -> list[tuple[str, ...]]:
@@ -48,7 +49,7 @@ def rows(name: str) -> list[tuple[str, ...]]:
 
 def names() -> tuple[str, ...]:
     """Every name that `figures` knows."""
-    return *PROFILES, *SYSTEM
+    return *PROFILES, *TIMED
 
 
 def about(name: str) -> str:

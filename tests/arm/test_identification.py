@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from emu.arm.cores import CORES
 from emu.arm.identification import (
     ID_AA64DFR0_EL1,
     ID_AA64ISAR0_EL1,
@@ -13,7 +14,6 @@ from emu.arm.identification import (
     REGISTERS,
     coherent,
 )
-from emu.engine.cpu import CORES
 from emu.engine.engine import Stop
 from emu.machine.vm import Vm
 from engine_kit import EL0T, NOP, WFI, at_level, code, go, halves, machine, mrs

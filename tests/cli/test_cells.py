@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from emu.arm.cores import DEFAULT_CORE
 from emu.base.endings import Ending
 from emu.base.errors import EmuError
 from emu.cli import cells
 from emu.cli.cells import cells_of, run_cells
-from emu.engine.cpu import DEFAULT_CORE
 from emu.judge.trial import CYCLES, Setup
 from emu.runs.exports import Origin
 from emu.runs.results import ResultsFile

@@ -6,6 +6,7 @@ import argparse
 
 import pytest
 
+from emu.arm.cores import DEFAULT_CORE
 from emu.base.errors import EmuError, PolicyError
 from emu.cli.options import (
     add_below,
@@ -14,7 +15,6 @@ from emu.cli.options import (
     add_machine,
     apply_policy,
 )
-from emu.engine.cpu import DEFAULT_CORE
 from emu.world.monitor import El2
 from emu.world.profile import DEFAULT_PROFILE, profile_names
 from kit import NOT_SUPPORTED, PTP, TRNG_VERSION, VERSION, FakeHost, script

@@ -7,18 +7,18 @@ import sys
 
 import pytest
 
+from emu.arm.cores import CORES, DEFAULT_CORE, TIMED
 from emu.base.errors import EmuError
 from emu.cycles.block_cache import BlockCache
 from emu.cycles.block_costs import BlockCosts
-from emu.cycles.cores.hierarchies import CACHES
-from emu.engine.cpu import CORES, DEFAULT_CORE
+from emu.cycles.cores import cached
 from emu.machine import timing
-from emu.machine.timing import UNTIMED, Timing, block_costs_of, choose_timing, keep_block_costs
+from emu.machine.timing import Timing, block_costs_of, choose_timing, keep_block_costs
 from emu.machine.vm import Vm
 from engine_kit import NOP, WFI, code
 from timing_kit import ByWord
 
-TIMED = [core for core in CORES if core not in UNTIMED]
+UNTIMED = [core for core in CORES if core not in TIMED]
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_every_name_on_a_core_with_times(core, name):
 
 @pytest.mark.parametrize("core", TIMED)
 def test_caches_where_somebody_has_measured_them(core):
-    if core in CACHES:
+    if core in cached():
         assert choose_timing(core, "cache") is Timing.CACHE
     else:
         with pytest.raises(EmuError, match=f"nobody we can cite has measured the caches of {core}"):

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
+from emu.arm.cores import TIMED
 from emu.base.errors import EmuError
-from emu.cycles.system_prices import SYSTEM
 from emu.cycles.trap_prices import PROFILES
 from emu.watch import price_list as costs_report
 from emu.watch.price_list import SUMMARY, TITLES, about, as_json, figures, rows, summary
 
-EVERY = [*PROFILES, *SYSTEM]
+EVERY = [*PROFILES, *TIMED]
 
 
 def test_the_summary_has_a_row_for_each_profile():

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from emu import __version__
+from emu.arm.cores import CORES, DEFAULT_CORE
 from emu.base.endings import STATUS_INTERRUPTED
 from emu.base.errors import EmuError
 from emu.base.smccc import Conduit
 from emu.cli.arguments import number, one_of, positive, seconds, several, size
 from emu.cli.options import add_boot, add_exports, add_judging, add_policy, completes_profiles
-from emu.engine.cpu import CORES, DEFAULT_CORE
 
 if TYPE_CHECKING:
     from emu.cli.cells import Ran

@@ -1,29 +1,26 @@
-"""The cores by name.
+"""The cores by name: each has a file of its own, which holds what it costs.
 
-Importing this is cheap; a core's tables are read when it is first asked for.
+Importing this is cheap; a core's file and tables are read when it is first asked for.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from emu.arm.cores import DEFAULT_CORE, TIMED
 from emu.base.errors import EmuError
-from emu.cycles.model import CostModel
+from emu.cycles.model import Cost, CostModel
 
-_FILES = {
-    name: name.replace("-", "_")
-    for name in (
-        *("flat", "cortex-a53", "cortex-a55", "cortex-a57", "cortex-a72", "cortex-a76"),
-        *("neoverse-n1", "neoverse-n2", "neoverse-v1"),
-    )
-}
+if TYPE_CHECKING:
+    from emu.cycles.cores.hierarchies import Caches
 
 
 def names() -> tuple[str, ...]:
     """The cores there are."""
-    return tuple(_FILES)
+    return (DEFAULT_CORE, *TIMED)
 
 
 @functools.cache
@@ -41,7 +38,25 @@ def mispredicted(name: str) -> int:
     return int(_module(name).MISPREDICTED)
 
 
+def system_costs(name: str) -> Mapping[str, Cost]:
+    """What each class of system instructions costs a core that has a model."""
+    costs: Mapping[str, Cost] = _module(name).SYSTEM
+    return costs
+
+
+def caches(name: str) -> Caches | None:
+    """A core's caches; None where nobody whom we can cite has measured them."""
+    found: Caches | None = getattr(_module(name), "CACHES", None)
+    return found
+
+
+def cached() -> tuple[str, ...]:
+    """The cores whose caches are known."""
+    return tuple(name for name in TIMED if caches(name) is not None)
+
+
+@functools.cache
 def _module(name: str) -> Any:
-    if name not in _FILES:
-        raise EmuError(f"no core {name!r}; there are {', '.join(_FILES)}")
-    return import_module(f"emu.cycles.cores.{_FILES[name]}")
+    if name not in names():
+        raise EmuError(f"no core {name!r}; there are {', '.join(names())}")
+    return import_module(f"emu.cycles.cores.{name.replace('-', '_')}")

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from emu.cycles.cores import big
 from emu.cycles.model import CostModel
+from emu.cycles.system_prices import N1, like
 
 MISPREDICTED = 11
+SYSTEM = like(N1, "neoverse-n1")
 CORE = big.Core(
     "neoverse-v1", width=8, fetch=8, renames_moves=True,
 )

@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from emu.arm.a64 import Role, Slot
+from emu.arm.cores import BORROWED
 from emu.base.errors import EmuError
 
 HERE = Path(__file__).parent
 TABLES = HERE / "tables.json"
 SCHEMA = 1
 SIXTEENTHS = 16
-BORROWED = {"cortex-a72": "cortex-a57", "cortex-a76": "neoverse-n1"}
-"""LLVM has no model of their own for these (AArch64.td, 22.1)."""
 
 
 class TableError(EmuError):

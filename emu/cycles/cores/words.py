@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from emu.arm.a64 import Flag, Insn, Role, Slot, decode
 from emu.arm.arch import INSN_SIZE
+from emu.cycles.cores import system_costs
 from emu.cycles.cores.tables import CoreTable, Issue, Timing
 from emu.cycles.model import SIXTEENTHS
-from emu.cycles.system_prices import SYSTEM
 
 UNKNOWN = Timing(
     uops=1, throughput=SIXTEENTHS, ports=(), latency=(SIXTEENTHS,) * len(Slot),
@@ -38,7 +38,7 @@ def look_up(table: CoreTable, word: int, *, compatible: bool) -> Word:
     insn = decode(word)
     timing = table.lookup(insn.key)
     if timing is None and insn.key.startswith("sys_"):
-        cost = SYSTEM[table.name].get(insn.key) if not compatible else None
+        cost = system_costs(table.name).get(insn.key) if not compatible else None
         return Word(insn, UNKNOWN, cost.cycles if cost else 0, True)
     if timing is None:
         return Word(insn, UNKNOWN, 0, bool(insn.flags & Flag.NOP))

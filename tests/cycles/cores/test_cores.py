@@ -10,9 +10,8 @@ import pytest
 
 from cores_kit import RET, SVE_ADD, UDF, add_register, check, code, cycles, loop
 from emu.base.errors import EmuError
-from emu.cycles.cores import core, mispredicted, names
+from emu.cycles.cores import core, mispredicted, names, system_costs
 from emu.cycles.model import SIXTEENTHS
-from emu.cycles.system_prices import SYSTEM
 from engine_kit import CNTVCT, ISB, NOP, add, eor, hvc, ldr, mrs, store
 
 NAMES = [
@@ -84,9 +83,9 @@ def test_a_hundred_unknown_words_are_no_faster_than_the_core_is_wide(name):
 @real_core
 def test_system_instructions_have_a_table_of_their_own(name):
     with_isb, without = cycles(core(name), code(NOP, ISB)), cycles(core(name), code(NOP, NOP))
-    assert with_isb - without == pytest.approx(SYSTEM[name]["sys_isb"].cycles, abs=1)
+    assert with_isb - without == pytest.approx(system_costs(name)["sys_isb"].cycles, abs=1)
     read = cycles(core(name), code(mrs(0, CNTVCT), NOP))
-    assert read >= SYSTEM[name]["sys_mrs"].cycles
+    assert read >= system_costs(name)["sys_mrs"].cycles
     compatible = cycles(core(name, compatible=True), code(NOP, ISB))
     assert compatible <= 3, "LLVM knows no cost"
 

@@ -7,7 +7,8 @@ import pytest
 
 import places
 from emu.cycles.caches import L1_LINES, L2_LINES, SHARED_LINES
-from emu.cycles.cores.hierarchies import CACHES, hierarchy
+from emu.cycles.cores import cached, caches
+from emu.cycles.cores.hierarchies import hierarchy
 from emu.cycles.model import SIXTEENTHS
 from emu.engine.engine import native_available
 from emu.machine.timing import Timing
@@ -16,7 +17,7 @@ GUEST = places.GUESTS / "memory_walk.elf"
 LINE = 64
 
 
-@pytest.mark.parametrize("core", CACHES)
+@pytest.mark.parametrize("core", cached())
 def test_caches_fit_into_their_room(core):
     made = hierarchy(core, 1_000_000_000)
     for name, room in (("data", L1_LINES), ("code", L1_LINES), ("own", L2_LINES),
@@ -24,11 +25,11 @@ def test_caches_fit_into_their_room(core):
         shape = getattr(made, name)
         assert shape.sets & shape.sets - 1 == 0
         assert shape.sets * shape.ways <= room
-        level = getattr(CACHES[core], name)
+        level = getattr(caches(core), name)
         assert shape.sets * shape.ways * LINE == level.kib * 1024
 
 
-@pytest.mark.parametrize("core", CACHES)
+@pytest.mark.parametrize("core", cached())
 def test_farther_takes_longer(core):
     made = hierarchy(core, 1_000_000_000)
     levels = range(0 if made.own.ways else 1, 3)
@@ -46,7 +47,7 @@ def test_memory_does_not_run_with_the_core():
 
 
 @pytest.mark.skipif(not native_available(), reason="the Python half takes minutes")
-@pytest.mark.parametrize("core", CACHES)
+@pytest.mark.parametrize("core", cached())
 def test_walks_are_near_what_boards_were_measured_to_take(core):
     """Within a quarter in the mean, where the blocks alone are off by more than six tenths."""
     found = list(memory_accuracy.walks(GUEST, [core]))

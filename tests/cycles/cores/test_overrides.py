@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from emu.arm.a64 import Role, Slot
-from emu.cycles.cores import overrides, tables
+from emu.arm.cores import TIMED
+from emu.cycles.cores import overrides
 from emu.cycles.cores.overrides import OVERRIDES, load
 from emu.cycles.cores.tables import SIXTEENTHS, TableError
 
-CORES = [*tables.models(), *tables.BORROWED]
+CORES = list(TIMED)
 every_core = pytest.mark.parametrize("core", CORES)
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from emu.arm import a64
 from emu.arm.a64 import Role, Slot
+from emu.arm.cores import TIMED
 from emu.base.errors import EmuError
-from emu.cycles.cores import tables
 from emu.cycles.cores.overrides import load
 from emu.cycles.cores.tables import SIXTEENTHS, TABLES, Issue, TableError
 
-CORES = [*tables.models(), *tables.BORROWED]
+CORES = list(TIMED)
 every_core = pytest.mark.parametrize("core", CORES)
 
 
