@@ -219,7 +219,7 @@ class KvmVcpu:
 
     def complete(self) -> None:
         """Finish an Mmio exit without going on (kvm_run.immediate_exit)."""
-        self.kvm_vm.vm.vmm.settle()
+        self.kvm_vm.vm.vmm.settle(self.index)
 
     # -- ONE_REG --------------------------------------------------------------------------------
 

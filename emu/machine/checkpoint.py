@@ -29,6 +29,7 @@ from emu.arm import arch
 from emu.base.errors import EmuError
 from emu.base.pages import PAGE, back_by_file, find_runs
 from emu.machine.vm import Vm
+from emu.machine.vmm import Waiting
 from emu.world.policy import Policy
 
 _MAP_FIXED, _MAP_FAILED = 0x10, (1 << 64) - 1
@@ -111,6 +112,7 @@ class Checkpoint:
         self._parts = [(part, {name: getattr(part, name) for name in names})
                        for part, names in _parts(vm)]
         self._exit = copy.copy(vm.pending)
+        self._waiting = _copies(vm.vmm.waiting)
         self._machine = vm.machine.entropy.state, vm.machine.changed
         self._last_level = bytes(vm.machine.last_level or b"")
         self._el2, self._policies = vm.el2, [level.policy for level in vm.el2.levels]
@@ -153,6 +155,7 @@ class Checkpoint:
             for name, value in values.items():
                 setattr(part, name, value)
         vm.vmm.pending = copy.copy(self._exit)
+        vm.vmm.waiting = _copies(self._waiting)
         vm.machine.entropy.state, vm.machine.changed = self._machine
         if vm.machine.last_level is not None:
             ctypes.memmove(vm.machine.last_level, self._last_level, len(self._last_level))
@@ -181,6 +184,11 @@ def _parts(vm: Vm) -> Iterator[tuple[Any, tuple[str, ...]]]:
     yield vm.traps, (
         "forwarded", "calls", "last_call", "exit", "stops_before_call", "takes_mmio",
     )  # fmt: skip
+
+
+def _copies(waiting: dict[int, Waiting]) -> dict[int, Waiting]:
+    """Exits that wait, their answers apart from those that a VMM fills in."""
+    return {n: its._replace(exit=copy.copy(its.exit)) for n, its in waiting.items()}
 
 
 def _fields(vcpu: Any) -> dict[str, Any]:

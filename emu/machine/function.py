@@ -444,11 +444,12 @@ def _borrowed(vm: Vm, recorder: Instrument) -> Iterator[None]:
     own = vm.engine.new_context()
     vm.engine.save(own)
     traps, scheduler = vm.traps, vm.scheduler
-    kept = scheduler.only, vm.vmm.pending, traps.forwarded, traps.last_call
+    kept = scheduler.only, vm.vmm.pending, vm.vmm.waiting, traps.forwarded, traps.last_call
     rest_of_turn = vm.scheduler.slice_end - vm.clock.cycles
     state = replace(boot)
     exceptions = vm.engine.exceptions.state
     scheduler.only = vm.vmm.pending = traps.forwarded = traps.last_call = None
+    vm.vmm.waiting = {}
     vm.engine.exceptions.state = None, None, 0
     vm.instruments.append(recorder)
     try:
@@ -461,4 +462,6 @@ def _borrowed(vm: Vm, recorder: Instrument) -> Iterator[None]:
         vm.scheduler.look_at(previous)
         vm.scheduler.slice_end = vm.clock.cycles + rest_of_turn
         vm.engine.exceptions.state = exceptions
-        scheduler.only, vm.vmm.pending, traps.forwarded, traps.last_call = kept
+        (
+            scheduler.only, vm.vmm.pending, vm.vmm.waiting, traps.forwarded, traps.last_call,
+        ) = kept  # fmt: skip

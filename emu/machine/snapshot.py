@@ -49,9 +49,11 @@ from emu.machine.board import Board
 from emu.machine.devices.gic import VERSIONS
 from emu.machine.timing import Timing, choose_timing
 from emu.machine.vcpus import Machine, Start, Vcpu
+from emu.machine.vmm import Waiting
 from emu.world.monitor import El2
 from emu.world.policy import FilterRange, FwReg, Policy
 from emu.world.profile import Profile, profile_of
+from emu.world.routing import Route
 from emu.world.service import MpState
 
 if TYPE_CHECKING:
@@ -137,6 +139,12 @@ class _ExitState:
 
 
 @dataclass(frozen=True, slots=True)
+class _WaitingState:
+    exit: _ExitState
+    forwarded: Call | None
+
+
+@dataclass(frozen=True, slots=True)
 class _State:
     """The header of the file; everything but the contents of memory."""
 
@@ -169,6 +177,7 @@ class _State:
     exceptions: tuple[Taken | None, Taken | None, Count]
     exit: _ExitState | None
     forwarded: Call | None
+    waiting: dict[int, _WaitingState]
     console: ConsoleState
     devices: dict[str, Any]
     services: dict[str, Any]
@@ -260,8 +269,12 @@ def _capture(vm: Vm) -> dict[str, Any]:
         calls=vm.traps.calls,
         last_call=vm.traps.last_call,
         exceptions=vm.engine.exceptions.state,
-        exit=_capture_exit(vm.pending),
+        exit=_capture_exit(vm.pending) if vm.pending else None,
         forwarded=forwarded,
+        waiting={
+            n: _WaitingState(_capture_exit(exit), its[0] if its else None)
+            for n, (exit, its) in sorted(vm.vmm.waiting.items())
+        },
         console=vm.console.state(),
         devices=vm.board.states(),
         services={name: s.state for name, s in el2.services.items() if s.state is not None},
@@ -312,9 +325,7 @@ def _capture_vcpu(vm: Vm, vcpu: Vcpu) -> _VcpuState:
     )  # fmt: skip
 
 
-def _capture_exit(exit: Exit | None) -> _ExitState | None:
-    if exit is None:
-        return None
+def _capture_exit(exit: Exit) -> _ExitState:
     if isinstance(exit, exits.Hypercall) and isinstance(exit.ret, int):
         exit = dataclasses.replace(exit, ret=Ret.value(exit.ret))
     return _ExitState(type(exit).__name__, to_state(exit))
@@ -335,7 +346,8 @@ def _check(state: _State) -> None:
     _demand(len({vcpu.mpidr for vcpu in state.vcpus}) == len(state.vcpus), "two vCPUs are one")
     for n, vcpu in enumerate(state.vcpus):
         _check_vcpu(f"vcpus[{n}]", vcpu, state)
-    for call in (state.last_call, state.forwarded):
+    waiting = [one.forwarded for one in state.waiting.values()]
+    for call in (state.last_call, state.forwarded, *waiting):
         if call is not None:
             _check_call(call, state)
     own = state.own_policies.keys() | state.overrides.keys()
@@ -416,10 +428,13 @@ def _restore(vm: Vm, state: _State, file: SaveFile) -> None:
     vm.scheduler.slice_end = state.slice_end
     vm.traps.takes_mmio, vm.traps.calls = state.takes_mmio, state.calls
     vm.traps.last_call = vm.monitor.read(*state.last_call) if state.last_call else None
-    vm.vmm.pending = _restore_exit(state)
-    if state.forwarded is not None:
-        call = vm.el2.read(*state.forwarded)
-        vm.traps.forwarded = call, vm.monitor.route_of(call)
+    vm.vmm.pending = _restore_exit(state.exit, state.forwarded, state)
+    vm.traps.forwarded = _restore_forwarded(vm, state.forwarded)
+    for n, its in state.waiting.items():
+        exit = _restore_exit(its.exit, its.forwarded, state)
+        if exit is None or exit.vcpu != n:
+            raise StateError(f"waiting.{n} is no exit of this vCPU")
+        vm.vmm.waiting[n] = Waiting(exit, _restore_forwarded(vm, its.forwarded))
 
 
 def _restore_policy(el2: El2, state: _State) -> None:
@@ -543,16 +558,25 @@ def _restore_image(state: _ImageState, ram: Ram) -> Image:
     return Image(state.path, state.kind, state.entry, (), symbols, state.digest)
 
 
-def _restore_exit(state: _State) -> Exit | None:
-    if state.exit is None:
-        _demand(state.forwarded is None, "a forwarded call has no exit")
+def _restore_forwarded(vm: Vm, call: Call | None) -> tuple[Call, Route] | None:
+    if call is None:
         return None
-    kind = EXITS.get(state.exit.kind)
+    read = vm.monitor.read(*call)
+    return read, vm.monitor.route_of(read)
+
+
+def _restore_exit(
+    saved: _ExitState | None, forwarded: Call | None, state: _State
+) -> Exit | None:
+    if saved is None:
+        _demand(forwarded is None, "a forwarded call has no exit")
+        return None
+    kind = EXITS.get(saved.kind)
     if kind is None:
-        raise StateError(f"exit.kind {state.exit.kind!r} does not exist")
-    found: Exit = from_state(kind, state.exit.fields, "exit")
+        raise StateError(f"exit.kind {saved.kind!r} does not exist")
+    found: Exit = from_state(kind, saved.fields, "exit")
     _demand(found.vcpu < len(state.vcpus), "exit.vcpu is no vCPU")
-    _demand(isinstance(found, exits.Hypercall) or state.forwarded is None,
+    _demand(isinstance(found, exits.Hypercall) or forwarded is None,
             "a forwarded call has no exit")
     if isinstance(found, exits.Mmio):
         _demand(found.size in (1, 2, 4, 8, 16), "exit.size is no access")

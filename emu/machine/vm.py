@@ -152,7 +152,7 @@ class Vm:
             Monitor(self.profile, self.machine, services),
             Semihosting(self.engine, self.console, self.clock), self.instruments,
         )  # fmt: skip
-        self.vmm = Vmm(self.engine, self.machine, self.traps, self.board)
+        self.vmm = Vmm(self.engine, self.machine, self.scheduler, self.traps, self.board)
         self.bench: Bench | None = None
         self.stubs: dict[int, PythonStub] = {}
         self.dtb = 0
@@ -264,7 +264,7 @@ class Vm:
                 f"{self.image.path}: is an object file (.o), not a program: call() its functions, "
                 "or link it first"
             )
-        self.vmm.settle()
+        self.vmm.settle(vcpu)
         self.scheduler.only = None if vcpu is None else self.machine.vcpus[vcpu]
         until = NEVER if cycles is None else min(self.clock.cycles + cycles, NEVER)
         exit = self.vmm.pending = self.scheduler.run_until(until, self.traps)
@@ -293,6 +293,7 @@ class Vm:
         if not self.image.segments:
             raise EmuError("a saved machine cannot be reset: its image is not in the file")
         self.vmm.pending = self.traps.forwarded = self.traps.exit = None
+        self.vmm.waiting.clear()
         self.scheduler.only = None
         for _, block, host in self.engine.ram():
             for first, count in find_runs(block, host):

@@ -1,41 +1,70 @@
-"""The VMM's side of a machine: the exit that waits for an answer, and what answering it does."""
+"""The VMM's side of a machine: exits that wait for an answer, and what answering them does."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from emu.arm.arch import INSN_SIZE
 from emu.base import exits
 from emu.base.exits import Exit, Mmio
-from emu.base.smccc import MASK32, MASK64, Ret, Retry, Undef
+from emu.base.smccc import MASK32, MASK64, Call, Ret, Retry, Undef
 from emu.cycles.tolls import Event
 from emu.engine.engine import Engine
 from emu.machine.board import Board
+from emu.machine.scheduler import Scheduler
 from emu.machine.traps import TrapHandler
 from emu.machine.vcpus import Machine, Start
+from emu.world.routing import Route
 from emu.world.service import MpState
 
 ZERO_REGISTER = 31
 
 
+class Waiting(NamedTuple):
+    """An exit of a vCPU that waits, and the call and its route where it is a forwarded one."""
+
+    exit: Exit
+    forwarded: tuple[Call, Route] | None
+
+
 class Vmm:
-    """`pending` is the last exit until the machine runs on."""
+    """`pending` is the last exit until the machine runs on; `waiting` those of vCPUs that have not
+    run on since, while others did: each vCPU has its own, as each has its kvm_run."""
 
     def __init__(
-        self, engine: Engine, machine: Machine, traps: TrapHandler, board: Board
+        self,
+        engine: Engine,
+        machine: Machine,
+        scheduler: Scheduler,
+        traps: TrapHandler,
+        board: Board,
     ) -> None:
         self._engine, self._machine, self._traps, self._board = engine, machine, traps, board
+        self._scheduler = scheduler
         self.pending: Exit | None = None
+        self.waiting: dict[int, Waiting] = {}
 
-    def settle(self) -> None:
-        """Write the reply to the exit the caller has just dealt with."""
+    def settle(self, vcpu: int | None = None) -> None:
+        """Write the reply to the exit the caller has dealt with: of one vCPU, or of every one."""
         exit, self.pending = self.pending, None
+        if isinstance(exit, exits.SystemEvent | exits.Mmio | exits.Hypercall):
+            self.waiting[exit.vcpu] = Waiting(exit, self._traps.forwarded)
+        self._traps.forwarded = None
+        for index in sorted(self.waiting) if vcpu is None else (vcpu,):
+            found = self.waiting.pop(index, None)
+            its = self._machine.vcpus[index]
+            if found and its.start is None:  # who is reset meanwhile has nothing to wait for
+                self._scheduler.look_at(its)
+                self._answer(*found)
+
+    def _answer(self, exit: Exit, forwarded: tuple[Call, Route] | None) -> None:
         if isinstance(exit, exits.SystemEvent):
             self._engine.write_reply(exit.ret)
         if isinstance(exit, exits.Mmio):
             self._complete(exit)
-        if not isinstance(exit, exits.Hypercall) or self._traps.forwarded is None:
+        if not isinstance(exit, exits.Hypercall) or forwarded is None:
             return
-        call, route = self._traps.forwarded
-        self._traps.forwarded = None
+        call, route = forwarded
         if self._traps.tolls:
             self._traps.tolls.leave(call, by_vmm=True)
         reply = Ret.value(exit.ret) if isinstance(exit.ret, int) else exit.ret

@@ -1,6 +1,7 @@
 """The vCPU's side: life, ONE_REG, MP state, the stolen-time attribute."""
 
 import errno
+import itertools
 import struct
 
 import pytest
@@ -8,7 +9,15 @@ import pytest
 from emu.arm.arch import VCPU_REGISTERS
 from emu.base import exits
 from emu.base.errors import KvmError
-from emu.kvm.abi import CAP_ARM_SYSTEM_SUSPEND, POWER_OFF, PSCI_0_2, PVTIME_IPA, VCPU_PVTIME_CTRL
+from emu.kvm.abi import (
+    CAP_ARM_SYSTEM_SUSPEND,
+    FWD_TO_USER,
+    POWER_OFF,
+    PSCI_0_2,
+    PVTIME_IPA,
+    VCPU_PVTIME_CTRL,
+    filter_bytes,
+)
 from emu.kvm.ioctls import Kvm
 from emu.world import onereg
 from emu.world.onereg import CORE, Group, make, system_id
@@ -301,3 +310,86 @@ def test_asking_for_a_hypercall_that_was_none():
     run(vcpu, WFI)
     assert refusal(vcpu.hypercall_exit) == errno.EINVAL
     assert refusal(vcpu.answer, 0) == errno.EINVAL
+
+
+# -- two vCPUs: each has its own kvm_run -------------------------------------------------------
+
+FORWARDED, NOWHERE, RUNS = 0xC600_0100, 0x5000_0000, 5
+CALL_X6 = [0xAA06_03E0, HVC]  # mov x0, x6
+LOOP = [*CALL_X6, 0xB900_00A0, LOAD, STORE, 0x17FF_FFFB]  # str w0, [x5] behind the call; b
+
+
+def pair():
+    """Two vCPUs about to run one loop: a call of the VMM's, its reply stored, a load, stored."""
+    vm = Kvm("kvm-6.12").create_vm()
+    vm.set_device_attr(0, 0, filter_bytes(FORWARDED, 2, FWD_TO_USER))
+    vm.write(CODE, struct.pack(f"<{len(LOOP)}I", *LOOP))
+    vcpus = [vm.create_vcpu(n) for n in range(2)]
+    for n, vcpu in enumerate(vcpus):
+        vcpu.init(features=(PSCI_0_2,))
+        for name, value in (("PC", CODE), ("X5", NOWHERE), ("X6", FORWARDED + n)):
+            vcpu.set_one_reg(ID[name], value)
+    return vcpus
+
+
+def turn(vcpu, by_register):
+    """One KVM_RUN and what a VMM does about it; what it has seen."""
+    exit = vcpu.run(10_000)
+    mine = 0x10 * (vcpu.index + 1)
+    seen = type(exit).__name__, vcpu.get_one_reg(ID["PC"]) - CODE
+    if isinstance(exit, exits.Mmio) and exit.is_write:
+        return *seen, exit.data
+    if isinstance(exit, exits.Mmio):
+        exit.data = mine + 1
+    elif by_register:
+        vcpu.set_one_reg(ID["X0"], mine)
+    else:
+        vcpu.answer(mine)
+    return seen
+
+
+def expected(n):
+    mine = 0x10 * (n + 1)
+    return [("Hypercall", 8), ("Mmio", 8, mine), ("Mmio", 12), ("Mmio", 16, mine + 1),
+            ("Hypercall", 8)]  # fmt: skip
+
+
+@pytest.mark.parametrize("by_register", [False, True], ids=["answer", "SET_ONE_REG"])
+def test_every_order_of_two_vcpus_runs(by_register):
+    """252 of them; after each run the VMM looks at the other vCPU as well."""
+    for first in itertools.combinations(range(2 * RUNS), RUNS):
+        vcpus, seen = pair(), ([], [])
+        for at in range(2 * RUNS):
+            n = 0 if at in first else 1
+            seen[n].append(turn(vcpus[n], by_register))
+            other = vcpus[1 - n]
+            before = other.get_one_reg(ID["X0"]), other.get_one_reg(ID["PC"])
+            assert (other.get_one_reg(ID["X0"]), other.get_one_reg(ID["PC"])) == before
+        assert seen == (expected(0), expected(1)), first
+
+
+def test_a_vmm_that_owns_psci_prepares_the_target_before_it_answers():
+    """Its PC and x0 are written, it is made runnable, and then the caller hears of it."""
+    vm = Kvm("kvm-6.12", {"psci.owner": "user"}).create_vm()
+    caller, target = vm.create_vcpu(0), vm.create_vcpu(1)
+    caller.init(features=(PSCI_0_2,))
+    target.init(features=(PSCI_0_2, POWER_OFF))
+    assert isinstance(run(caller, HVC, STORE, X0=0xC400_0003, X1=1, X5=NOWHERE), exits.Hypercall)
+    vm.write(CODE + 0x800, struct.pack("<I", 0xB900_00A0))  # str w0, [x5]
+    for name, value in (("PC", CODE + 0x800), ("X0", 0x77), ("X5", NOWHERE)):
+        target.set_one_reg(ID[name], value)
+    target.set_mp_state(MpState.RUNNABLE)
+    caller.answer(0)
+    assert isinstance(caller.run(10_000), exits.Mmio)
+    assert caller.get_one_reg(ID["X0"]) == 0
+    assert target.run(10_000).data == 0x77
+
+
+def test_complete_finishes_its_own_access():
+    vcpus = pair()
+    for vcpu in vcpus:
+        vcpu.run(10_000)
+        vcpu.answer(1)
+        vcpu.run(10_000)
+    vcpus[0].complete()
+    assert [vcpu.get_one_reg(ID["PC"]) - CODE for vcpu in vcpus] == [12, 8]

@@ -496,7 +496,9 @@ def test_nothing_new_is_forgotten():
         "_engine", "_machine", "_scheduler", "_board", "_semihosting",
         "instruments", "interposer", "serve_halt", "exit", "stops_before_call",
     }  # fmt: skip
-    assert vars(vm.vmm).keys() == {"pending", "_engine", "_machine", "_traps", "_board"}
+    assert vars(vm.vmm).keys() == {
+        "pending", "waiting", "_engine", "_machine", "_scheduler", "_traps", "_board",
+    }  # fmt: skip
     assert vars(vm.machine).keys() == {
         "clock", "vcpus", "changed", "entropy", "last_level",
         "_memory", "_registers", "regions", "drive",  # the machine itself, and its services'

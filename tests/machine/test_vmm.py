@@ -10,12 +10,14 @@ from emu.base import exits
 from emu.base.smccc import UNDEF, Ret
 from emu.cycles.model import SIXTEENTHS
 from emu.cycles.tolls import Event
+from emu.machine.checkpoint import Checkpoint
+from emu.machine.vm import Vm
 from emu.machine.vmm import load_result
 from emu.world.monitor import with_services
 from emu.world.profile import load_profile
 from emu.world.service import MpState
 from engine_kit import WFI, add, code, halves, ldr, mov, movz
-from guest_kit import FORWARDED, LOAD, SECOND, call, forwarding
+from guest_kit import FORWARDED, LOAD, SECOND, call, forwarding, two
 from kit import ONES, Watch
 
 INTERNAL_FAILURE = ONES - 5
@@ -61,6 +63,52 @@ def test_answer_undef(build, native):
     assert vm.stats().instructions == before  # the HVC given back, the WFI retired
     assert watch.calls[0].answer is UNDEF
     assert len(watch.exceptions) == 1
+
+
+# -- exits of several vCPUs ------------------------------------------------------------------------
+
+
+def both_in_a_call(build, native):
+    """Two vCPUs whose calls wait for the VMM, each by its own run."""
+    vm = build(*two([*call(FORWARDED), WFI], [*call(FORWARDED), WFI]), cpus=2, native=native)
+    vm.filter(FORWARDED, action="forward", target="me")
+    waiting = [vm.run(vcpu=n) for n in range(2)]
+    assert all(isinstance(exit, exits.Hypercall) for exit in waiting)
+    for exit in waiting:
+        exit.ret = 0x10 + exit.vcpu
+    return vm
+
+
+def later(vm, order):
+    """x0 of both when they have run on."""
+    for n in order:
+        assert isinstance(vm.run(vcpu=n), exits.Wfi)
+    return [vm.cpu(n).get("X0") for n in range(2)]
+
+
+@halves
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_each_vcpu_has_an_exit_of_its_own(build, tmp_path, native, order):
+    """In a checkpoint and in a file too."""
+    vm = both_in_a_call(build, native)
+    checkpoint = Checkpoint(vm)
+    vm.save(tmp_path / "saved")
+    for machine in (vm, checkpoint.restore, lambda: Vm.load(tmp_path / "saved")):
+        found = machine if isinstance(machine, Vm) else machine()
+        assert later(found, order) == [0x10, 0x11]
+
+
+def test_a_run_of_all_answers_all(build):
+    vm = both_in_a_call(build, True)
+    assert isinstance(vm.run(), exits.Wfi)
+    assert [vm.cpu(n).get("X0") for n in range(2)] == [0x10, 0x11]
+    assert not vm.vmm.waiting
+
+
+def test_a_reset_forgets_them(build):
+    vm = both_in_a_call(build, True)
+    vm.reset()
+    assert not vm.vmm.waiting
 
 
 # -- system events --------------------------------------------------------------------------------
