@@ -235,10 +235,12 @@ class Router:
         return route._replace(answer=_first_registers(route.answer, count))
 
 
+KVM_ENOSYS = 1000
+"""KVM's own, which is not the C library's (linux v6.1 include/uapi/linux/kvm_para.h)."""
 _SEED_001 = "kvmarm list, 19 Jul 2021, Pass PSCI to userspace (abi/D §D1, seed 001)"
 _MODE_INTERFACES = {
     ("hvc.imm", "ignore"): "smccc",
-    ("hvc.imm", "switch-on-imm"): "enosys",
+    ("hvc.imm", "switch-on-imm"): "kvm-enosys",
     ("hvc.imm", "undef"): "undef",
     ("smc", "handle"): "smccc",
     ("smc", "-1"): "x0-only",
@@ -257,6 +259,10 @@ def _x0_only(call: Call) -> Answer:
 
 def _enosys(call: Call) -> Answer:
     return Ret.only(-errno.ENOSYS)
+
+
+def _kvm_enosys(call: Call) -> Answer:
+    return Ret.only(-KVM_ENOSYS)
 
 
 def denied(call: Call) -> Answer:
@@ -283,6 +289,7 @@ _FIXED: dict[str, Handler] = {
     "undef": _undef,
     "x0-only": _x0_only,
     "enosys": _enosys,
+    "kvm-enosys": _kvm_enosys,
     "not-supported": denied,
     "exit": forward_to(""),
 }

@@ -70,7 +70,7 @@ def test_the_conduit_comes_before_everything():
 def test_a_mode_that_decides_is_named():
     el2 = El2(load_profile("kvm-6.12").with_modes({"hvc.imm": "switch-on-imm"}))
     assert steps(el2, 0x8400_0000, imm=7) == (
-        "mode hvc.imm = switch-on-imm: HVC #0x7 leads to enosys",
+        "mode hvc.imm = switch-on-imm: HVC #0x7 leads to kvm-enosys",
     )
 
 
