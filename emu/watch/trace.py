@@ -63,9 +63,16 @@ class TextTrace(Instrument):
     """Lines for people, to `write`; with colour when it is a terminal."""
 
     def __init__(
-        self, el2: El2, write: Write, *, calls: bool, exceptions: bool, colour: bool
+        self,
+        el2: El2,
+        write: Write,
+        *,
+        calls: bool,
+        exceptions: bool,
+        colour: bool,
+        steps: bool = False,
     ) -> None:
-        self.el2, self.write = el2, write
+        self.el2, self.write, self.steps = el2, write, steps
         self.calls, self.exceptions, self.colour = calls, exceptions, colour
         if calls:
             self.write(self._paint(_DIM, TITLE))
@@ -81,6 +88,8 @@ class TextTrace(Instrument):
             f"{call_text(call, what):<{CALL_WIDTH}} "
             f"{self._paint(colour_of(record.answer), result)} {self._paint(_DIM, record.why)}"
         )
+        for number, step in enumerate(self.el2.route_of(call).steps if self.steps else (), 1):
+            self.write(self._paint(_DIM, f"{'':<17}{number}. {step}"))
 
     def on_exception(self, record: ExceptionRecord) -> None:
         if not self.exceptions:

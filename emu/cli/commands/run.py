@@ -93,6 +93,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="calls, exceptions, or both with a comma; one line each on standard error",
     )
     group.add_argument(
+        "--why", action="store_true",
+        help="with --trace calls: below each call the steps of how it was answered",
+    )
+    group.add_argument(
         "--trace-file", metavar="FILE",
         help="the same as JSON lines (their schema: emu/watch/trace.py)"
     )
@@ -334,6 +338,8 @@ def _stdin(say: Callable[[str], None]) -> Keyboard | None:
 
 def _attach_traces(vm: Vm, options: Any, say: Callable[[str], None]) -> Callable[[], None]:
     """Add what --trace and --trace-file ask for; returns what closes the file."""
+    if options.why and "calls" not in options.trace:
+        raise EmuError("--why tells about calls that are traced: add --trace calls")
     if not options.trace and not options.trace_file:
         return lambda: None
     from emu.watch.trace import JsonTrace, TextTrace
@@ -346,6 +352,7 @@ def _attach_traces(vm: Vm, options: Any, say: Callable[[str], None]) -> Callable
                 calls="calls" in options.trace,
                 exceptions="exceptions" in options.trace,
                 colour=wants_colour(sys.stderr),
+                steps=options.why,
             )
         )
     if not options.trace_file:

@@ -41,6 +41,16 @@ def test_trace_goes_to_standard_error_plain_and_aligned(hvcemu):
     assert out == hvcemu("run", "smccc_discover")[1]
 
 
+def test_why_tells_the_steps_below_each_traced_call(hvcemu):
+    _, _, errors = hvcemu("run", "hello", "--trace", "calls", "--why", "--profile", "kvm-6.12")
+    assert "\n                 1. kvm-6.12: HVC #0x0 leads to smccc\n" in errors
+    assert "4. service psci: SYSTEM_OFF\n" in errors
+
+
+def test_why_is_about_calls_that_are_traced(hvcemu):
+    check_mistake(hvcemu("run", "hello", "--why"), "add --trace calls")
+
+
 def test_trace_file_holds_the_same_calls(hvcemu, tmp_path):
     path = tmp_path / "out.jsonl"
     _, _, errors = hvcemu("run", "smccc_discover", "--trace", "calls", "--trace-file", path)
