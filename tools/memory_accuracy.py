@@ -1,8 +1,8 @@
 """How long loads wait, against real boards: what `--timing cache` is worth, for accuracy.py.
 
 guests/memory_walk.c runs on each core at each board's frequency. Measured: sbc-bench's tinymembench
-and TI's lat_mem_rd, whose sources hierarchies.py gives. Boards its figures are from are
-`fitted`; the others have the same core and mostly another memory: no figure is from them.
+and TI's lat_mem_rd, whose sources hierarchies.py and each core's file give. Boards its figures are
+from are `fitted`; the others have the same core and mostly another memory: no figure is from them.
 """
 
 from __future__ import annotations

@@ -68,14 +68,14 @@ def test_answer_undef(build, native):
 # -- exits of several vCPUs ------------------------------------------------------------------------
 
 
-def both_in_a_call(build, native):
-    """Two vCPUs whose calls wait for the VMM, each by its own run."""
+def both_in_a_call(build, native, answers=(0x10, 0x11)):
+    """Two vCPUs whose calls have got the VMM's answers, each by its own run."""
     vm = build(*two([*call(FORWARDED), WFI], [*call(FORWARDED), WFI]), cpus=2, native=native)
     vm.filter(FORWARDED, action="forward", target="me")
     waiting = [vm.run(vcpu=n) for n in range(2)]
     assert all(isinstance(exit, exits.Hypercall) for exit in waiting)
-    for exit in waiting:
-        exit.ret = 0x10 + exit.vcpu
+    for exit, answer in zip(waiting, answers, strict=True):
+        exit.ret = answer
     return vm
 
 
@@ -96,6 +96,22 @@ def test_each_vcpu_has_an_exit_of_its_own(build, tmp_path, native, order):
     for machine in (vm, checkpoint.restore, lambda: Vm.load(tmp_path / "saved")):
         found = machine if isinstance(machine, Vm) else machine()
         assert later(found, order) == [0x10, 0x11]
+
+
+@halves
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_undef_is_an_exception_of_the_vcpu_that_waits(build, native, order):
+    """Each takes it at its own HVC, which is given back, whoever ran between."""
+    vm = both_in_a_call(build, native, (UNDEF, UNDEF))
+    before = vm.stats().instructions
+    hvcs = [vm.cpu(n)["PC"] - 4 for n in range(2)]
+    vm.engine.write(LOAD + 0x1000, code(WFI))
+    for n in range(2):
+        vm.cpu(n)["VBAR_EL1"] = LOAD + 0x1000 - 0x200
+    for n in order:
+        assert isinstance(vm.run(vcpu=n), exits.Wfi)
+    assert [vm.cpu(n)["ELR_EL1"] for n in range(2)] == hvcs
+    assert vm.stats().instructions == before  # both HVCs given back, two WFIs retired
 
 
 def test_a_run_of_all_answers_all(build):

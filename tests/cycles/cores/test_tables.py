@@ -14,8 +14,7 @@ from emu.base.errors import EmuError
 from emu.cycles.cores.overrides import load
 from emu.cycles.cores.tables import SIXTEENTHS, TABLES, Issue, TableError
 
-CORES = list(TIMED)
-every_core = pytest.mark.parametrize("core", CORES)
+every_core = pytest.mark.parametrize("core", TIMED)
 
 
 def cycles(core, key, slot):
